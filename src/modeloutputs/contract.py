@@ -1,0 +1,210 @@
+"""What each field must look like: named axes, checked at run time, and when a model returns it.
+
+A field's annotation is its contract, in jaxtyping's notation: `Float[Tensor, "batch seq hidden"]`. Axis names mean
+the same in every class:
+
+=========  ==========================================================================
+batch      rows of the batch
+seq        positions computed in this call
+past       positions that keys are held for: those before this call and those of it
+enc_seq    positions of the encoder's output
+heads      attention heads; `kv_heads` where keys and values have heads of their own
+head_dim   width of one head
+hidden     width of the hidden states
+vocab      entries of the vocabulary
+labels     classes of a classifier
+choices    alternatives of one multiple-choice row
+=========  ==========================================================================
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .display import summary
+from .errors import ContractError
+
+if TYPE_CHECKING:
+    from .output import ModelOutput
+
+__all__ = ["FieldContract", "check", "field_contracts", "returned_when"]
+
+Output = TypeVar("Output", bound="ModelOutput")
+
+# What fills a field, where the class does not say otherwise (see `when`).
+_RETURNED_WHEN = {
+    "loss": "labels are passed",
+    "past_key_values": "use_cache=True",
+    "hidden_states": "output_hidden_states=True",
+    "decoder_hidden_states": "output_hidden_states=True",
+    "encoder_hidden_states": "output_hidden_states=True",
+    "attentions": "output_attentions=True",
+    "decoder_attentions": "output_attentions=True",
+    "encoder_attentions": "output_attentions=True",
+    "cross_attentions": "output_attentions=True and the model attends to an encoder",
+    "encoder_last_hidden_state": "the encoder's states are known",
+}
+
+
+def returned_when(cls: "type[ModelOutput]", name: str) -> str:
+    """Say what makes a model return a field: a flag, labels, or "always"."""
+    field = cls.__dataclass_fields__[name]
+    default = "the model has it" if _is_optional(_annotations(cls)[name]) else "always"
+    return field.metadata.get("returned_when") or _RETURNED_WHEN.get(name, default)
+
+
+@dataclass(frozen=True)
+class FieldContract:
+    """One field of an output class, as a reader wants to know it."""
+
+    name: str
+    axes: str
+    returned_when: str
+
+
+def field_contracts(cls: "type[ModelOutput]") -> list[FieldContract]:
+    """Return the contract of each field of an output class, in declared order."""
+    return [
+        FieldContract(name, _axes(annotation), returned_when(cls, name))
+        for name, annotation in _annotations(cls).items()
+    ]
+
+
+def check(output: Output) -> Output:
+    """Hold every present field of an output against its annotation and return the output.
+
+    Axis names are bound across all fields: a `batch` of 2 in `logits` is a `batch` of 2 in every hidden state.
+    Never run implicitly in a forward pass.
+
+    Raises:
+        ContractError: naming the first field that differs, what was expected and what was found.
+    """
+    from jaxtyping import jaxtyped
+
+    annotations = _annotations(type(output))
+    bound: dict[str, int] = {}
+    with jaxtyped("context"):
+        for name, value in output.items():
+            # `hidden_states | None` is what callers may see; a value that is present is held to the rest.
+            fault = _fault(value, _without_none(annotations[name]), name, bound)
+            if fault is not None:
+                raise ContractError(f"{type(output).__name__}.{fault}")
+    return output
+
+
+def _annotations(cls: "type[ModelOutput]") -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        raise ContractError(f"{cls.__name__}: an annotation cannot be resolved ({error}); import that name") from None
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+
+
+# -- checking one value against one annotation ----------------------------------------------------------------------
+
+
+def _fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) -> str | None:
+    """Return what is wrong with a value, or None; axes of arrays that fit are added to `bound`."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return _union_fault(value, arguments, where, bound)
+    if origin is tuple or annotation is tuple:
+        return _tuple_fault(value, arguments, where, bound)
+    if origin is list:
+        return _items_fault(value, list, arguments[0], where, bound)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping_fault(value, arguments, where, bound)
+    return _leaf_fault(value, annotation, where, bound)
+
+
+def _union_fault(value: Any, options: tuple[Any, ...], where: str, bound: dict[str, int]) -> str | None:
+    faults: list[str] = []
+    for option in options:
+        fault = _fault(value, option, where, bound)
+        if fault is None:
+            return None
+        if option is not type(None):
+            faults.append(fault)
+    return faults[0] if len(faults) == 1 else min(faults, key=len, default=f"{where}: nothing fits")
+
+
+def _tuple_fault(value: Any, arguments: tuple[Any, ...], where: str, bound: dict[str, int]) -> str | None:
+    if not arguments or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        return _items_fault(value, tuple, arguments[0] if arguments else Any, where, bound)
+    if not isinstance(value, tuple) or len(cast("tuple[Any, ...]", value)) != len(arguments):
+        return f"{where}: expected a tuple of {len(arguments)}, found {summary(value)}"
+    faults = (
+        _fault(item, argument, f"{where}[{i}]", bound)
+        for i, (item, argument) in enumerate(zip(cast("tuple[Any, ...]", value), arguments, strict=True))
+    )
+    return next(filter(None, faults), None)
+
+
+def _items_fault(value: Any, kind: type, item_type: Any, where: str, bound: dict[str, int]) -> str | None:
+    if not isinstance(value, kind):
+        return f"{where}: expected a {kind.__name__}, found {summary(value)}"
+    items = enumerate(cast("list[Any]", value))
+    return next(filter(None, (_fault(item, item_type, f"{where}[{i}]", bound) for i, item in items)), None)
+
+
+def _mapping_fault(value: Any, arguments: tuple[Any, ...], where: str, bound: dict[str, int]) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"{where}: expected a mapping, found {summary(value)}"
+    item_type = arguments[1] if len(arguments) == 2 else Any
+    items = cast("Mapping[Any, Any]", value).items()
+    return next(filter(None, (_fault(item, item_type, f"{where}[{key!r}]", bound) for key, item in items)), None)
+
+
+def _leaf_fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) -> str | None:
+    if not isinstance(annotation, type) or isinstance(value, annotation):
+        if hasattr(annotation, "dim_str"):
+            bound.update(_bindings(annotation.dim_str, tuple(value.shape)))
+        return None  # what is no class (Any, a type variable, a literal) promises nothing that can be checked here
+    if not hasattr(annotation, "dim_str"):
+        return f"{where}: expected {annotation.__name__}, found {summary(value)} of {type(value).__name__}"
+    known = ", ".join(f"{axis}={bound[axis]}" for axis in annotation.dim_str.split() if axis in bound)
+    expected = f"{_dtype_name(annotation)}[{annotation.dim_str}]" + (f" with {known}" if known else "")
+    wrong_type = "" if isinstance(value, annotation.array_type) else f" of {type(value).__name__}"
+    return f"{where}: expected {expected}, found {summary(value)}{wrong_type}"
+
+
+def _bindings(axes: str, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+    names = axes.split()
+    if len(names) == len(shape):
+        yield from ((name, size) for name, size in zip(names, shape, strict=True) if name.isidentifier())
+
+
+def _without_none(annotation: Any) -> Any:
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    rest = tuple(option for option in typing.get_args(annotation) if option is not type(None))
+    return typing.Union[rest] if rest else annotation  # noqa: UP007  # built at run time from a tuple
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in typing.get_args(annotation)
+
+
+# -- annotations as text --------------------------------------------------------------------------------------------
+
+
+def _dtype_name(annotation: Any) -> str:
+    return annotation.__name__.partition("[")[0]
+
+
+def _axes(annotation: Any) -> str:
+    """Write an annotation down for a table: `(batch seq hidden)`, `tuple of (batch seq hidden)`."""
+    annotation = _without_none(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_axes(option) for option in arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"tuple of {_axes(arguments[0])}"
+    if origin in (tuple, list):
+        return f"[{', '.join(map(_axes, arguments))}]"
+    if hasattr(annotation, "dim_str"):
+        return f"({annotation.dim_str})"
+    return getattr(annotation, "__name__", str(annotation))

@@ -1,0 +1,59 @@
+"""How outputs look when printed: class, then one line a field with dtype and shape; values only on request."""
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any, cast
+
+__all__ = ["pformat", "summary"]
+
+
+def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
+    """Format an output as one short block: `Class(` and per field its name, dtype and shape.
+
+    With `values`, arrays are printed with their elements, as their own framework prints them.
+    """
+    pad = " " * indent
+    lines = [f"{pad}{name}={_field(value, values, width - indent)}," for name, value in output.items()]
+    if not lines:
+        return f"{type(output).__name__}()"
+    body = "\n".join(line.replace("\n", "\n" + pad) for line in lines)
+    return f"{type(output).__name__}(\n{body}\n)"
+
+
+def _field(value: Any, values: bool, width: int) -> str:
+    if not values:
+        return summary(value)
+    import wadler_lindig
+
+    return wadler_lindig.pformat(value, width=width, short_arrays=False)
+
+
+def summary(value: Any) -> str:
+    """Describe a nested value in one line: `f32[2,8,384]`, `13 x f32[2,8,384]`, `6 x (4 x f32[2,12,8,32])`."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return _array(value)
+    if isinstance(value, (list, tuple)):
+        return _sequence(cast("list[Any]", value))
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[Any, Any]", value)
+        return "{" + ", ".join(f"{name}: {summary(item)}" for name, item in mapping.items()) + "}"
+    text = repr(value) if dataclasses.is_dataclass(value) or len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    return text.replace("\n", " ")
+
+
+def _array(value: Any) -> str:
+    import wadler_lindig
+
+    dtype = str(value.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
+    text = wadler_lindig.pformat(wadler_lindig.array_summary(tuple(value.shape), dtype, kind=None))
+    return text.replace(" ", "")
+
+
+def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:
+    """Runs of like elements are counted, so that 13 hidden states take no more room than one."""
+    runs = [(text, len(list(run))) for text, run in groupby(map(summary, values))]
+    parts = [text if count == 1 else f"{count} x {text}" for text, count in runs]
+    if len(parts) == 1 and runs[0][1] > 1:
+        return parts[0] if not isinstance(values[0], (list, tuple)) else f"{runs[0][1]} x ({runs[0][0]})"
+    return f"({', '.join(parts)}{',' if len(values) == 1 else ''})"
