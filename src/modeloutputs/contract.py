@@ -51,9 +51,15 @@ _RETURNED_WHEN = {
 
 def returned_when(cls: "type[ModelOutput]", name: str) -> str:
     """Say what makes a model return a field: a flag, labels, or "always"."""
-    field = cls.__dataclass_fields__[name]
-    default = "the model has it" if _is_optional(_annotations(cls)[name]) else "always"
-    return field.metadata.get("returned_when") or _RETURNED_WHEN.get(name, default)
+    stated = cls.__output_fields__[name].metadata.get("returned_when") or _RETURNED_WHEN.get(name)
+    return stated or ("the model has it" if _may_be_absent(cls, name) else "always")
+
+
+def _may_be_absent(cls: "type[ModelOutput]", name: str) -> bool:
+    try:
+        return _is_optional(_annotations(cls)[name])
+    except ContractError:
+        return True  # that an annotation cannot be resolved is for `check` to say, not for `output[name]`
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,14 @@ def check(output: Output) -> Output:
     Raises:
         ContractError: naming the first field that differs, what was expected and what was found.
     """
-    from jaxtyping import jaxtyped
+    from jaxtyping import jaxtyped  # pyright: ignore[reportUnknownVariableType]
 
     annotations = _annotations(type(output))
     bound: dict[str, int] = {}
     with jaxtyped("context"):
         for name, value in output.items():
             # `hidden_states | None` is what callers may see; a value that is present is held to the rest.
-            fault = _fault(value, _without_none(annotations[name]), name, bound)
+            fault = _field_fault(value, _without_none(annotations[name]), name, bound)
             if fault is not None:
                 raise ContractError(f"{type(output).__name__}.{fault}")
     return output
@@ -98,12 +104,21 @@ def check(output: Output) -> Output:
 def _annotations(cls: "type[ModelOutput]") -> dict[str, Any]:
     try:
         hints = typing.get_type_hints(cls)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError) as error:
         raise ContractError(f"{cls.__name__}: an annotation cannot be resolved ({error}); import that name") from None
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
 
 
 # -- checking one value against one annotation ----------------------------------------------------------------------
+
+
+def _field_fault(value: Any, annotation: Any, name: str, bound: dict[str, int]) -> str | None:
+    from jaxtyping import AnnotationError
+
+    try:
+        return _fault(value, annotation, name, bound)
+    except AnnotationError:
+        return f"{name}: expected {_axes(annotation)}, computed from axes that no field before it gives"
 
 
 def _fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) -> str | None:
@@ -159,15 +174,16 @@ def _mapping_fault(value: Any, arguments: tuple[Any, ...], where: str, bound: di
 
 
 def _leaf_fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) -> str | None:
+    axes: str | None = getattr(annotation, "dim_str", None)
     if not isinstance(annotation, type) or isinstance(value, annotation):
-        if hasattr(annotation, "dim_str"):
-            bound.update(_bindings(annotation.dim_str, tuple(value.shape)))
+        if axes is not None:
+            bound.update(_bindings(axes, tuple(value.shape)))
         return None  # what is no class (Any, a type variable, a literal) promises nothing that can be checked here
-    if not hasattr(annotation, "dim_str"):
+    if axes is None:
         return f"{where}: expected {annotation.__name__}, found {summary(value)} of {type(value).__name__}"
-    known = ", ".join(f"{axis}={bound[axis]}" for axis in annotation.dim_str.split() if axis in bound)
-    expected = f"{_dtype_name(annotation)}[{annotation.dim_str}]" + (f" with {known}" if known else "")
-    wrong_type = "" if isinstance(value, annotation.array_type) else f" of {type(value).__name__}"
+    known = ", ".join(f"{axis}={bound[axis]}" for axis in axes.split() if axis in bound)
+    expected = f"{_dtype_name(annotation)}[{axes}]" + (f" with {known}" if known else "")
+    wrong_type = "" if isinstance(value, _array_type(annotation)) else f" of {type(value).__name__}"
     return f"{where}: expected {expected}, found {summary(value)}{wrong_type}"
 
 
@@ -193,6 +209,10 @@ def _is_optional(annotation: Any) -> bool:
 
 def _dtype_name(annotation: Any) -> str:
     return annotation.__name__.partition("[")[0]
+
+
+def _array_type(annotation: Any) -> type[Any]:
+    return annotation.array_type
 
 
 def _axes(annotation: Any) -> str:

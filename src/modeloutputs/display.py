@@ -26,7 +26,7 @@ def _field(value: Any, values: bool, width: int) -> str:
         return summary(value)
     import wadler_lindig
 
-    return wadler_lindig.pformat(value, width=width, short_arrays=False)
+    return wadler_lindig.pformat(value, width=width, short_arrays=False)  # pyright: ignore[reportUnknownMemberType]
 
 
 def summary(value: Any) -> str:
@@ -46,14 +46,20 @@ def _array(value: Any) -> str:
     import wadler_lindig
 
     dtype = str(value.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
-    text = wadler_lindig.pformat(wadler_lindig.array_summary(tuple(value.shape), dtype, kind=None))
-    return text.replace(" ", "")
+    document = wadler_lindig.array_summary(tuple(value.shape), dtype, kind=None)
+    return wadler_lindig.pformat(document).replace(" ", "")  # pyright: ignore[reportUnknownMemberType]
 
 
 def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:
     """Runs of like elements are counted, so that 13 hidden states take no more room than one."""
-    runs = [(text, len(list(run))) for text, run in groupby(map(summary, values))]
+    runs = [(text, len(list(run))) for text, run in groupby(map(_item, values))]
     parts = [text if count == 1 else f"{count} x {text}" for text, count in runs]
-    if len(parts) == 1 and runs[0][1] > 1:
-        return parts[0] if not isinstance(values[0], (list, tuple)) else f"{runs[0][1]} x ({runs[0][0]})"
+    if len(parts) == 1 and len(values) > 1:
+        return parts[0]
     return f"({', '.join(parts)}{',' if len(values) == 1 else ''})"
+
+
+def _item(value: Any) -> str:
+    text = summary(value)
+    counted = isinstance(value, (list, tuple)) and not text.startswith("(")
+    return f"({text})" if counted else text

@@ -46,9 +46,9 @@ def _equal_arrays(left: Any, right: Any) -> bool:
 def _truth_of_equality(left: Any, right: Any) -> bool:
     try:
         same = left == right
-        if hasattr(same, "all"):
-            same = same.all()
-        return bool(same.numpy() if type(same).__module__.startswith("tensorflow") else same)
+        if type(same).__module__.startswith("tensorflow"):
+            same = same.numpy()
+        return bool(same.all() if hasattr(same, "all") else same)
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
         # What has no values to compare (tracers, meta tensors) or no meaning of equality is equal only to itself.
         return False

@@ -6,8 +6,9 @@ the two and the declared order together; a field that is None is in neither, and
 """
 
 import dataclasses
+import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NoReturn, Self, SupportsIndex, cast, dataclass_transform, overload
 
 from . import _unpacking, trees
@@ -24,6 +25,9 @@ __all__ = ["ALWAYS", "ModelOutput", "field_names"]
 
 ALWAYS: Any = None
 """Default of a field that a model always fills: None at run time, yet its annotation needs no `| None`."""
+
+# The dictionary's own methods, beneath those that guard the fields.
+_plain: "type[dict[str, Any]]" = dict
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field, dataclasses.Field))
@@ -42,7 +46,11 @@ class ModelOutput(dict[str, Any]):
         FieldKeyError, FieldAttributeError, FieldIndexError: a field was asked for, or set, that is not there.
     """
 
-    _defaulted: ClassVar[tuple[str, ...]] = ()
+    __output_fields__: ClassVar["dict[str, dataclasses.Field[Any]]"] = {}
+    """The declared fields, in order. Not `__dataclass_fields__`: that has constants too, and a second
+    `@dataclass` writes it anew, without metadata."""
+
+    __output_defaulted__: ClassVar[tuple[str, ...]] = ()
     """Fields whose default is not None: where one is None, the instance says so, for the class does not."""
 
     __hash__ = None  # type: ignore[assignment]  # mutable, like the dict that it is
@@ -64,14 +72,14 @@ class ModelOutput(dict[str, Any]):
     def __getitem__(self, key: str | SupportsIndex) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
         if type(key) is str:
-            return dict.__getitem__(self, key)
+            return _plain.__getitem__(self, key)
         try:
             return tuple(self.values())[key]
         except IndexError:
             raise FieldIndexError(f"{_name(self)} has no field at index {key}; present are {_present(self)}") from None
         except TypeError:
             if isinstance(key, str):
-                return dict.__getitem__(self, str(key))
+                return _plain.__getitem__(self, key)
             raise FieldKeyError(
                 f"{_name(self)} takes a field name, an integer or a slice in [], not {key!r} of {type(key).__name__}"
             ) from None
@@ -89,7 +97,7 @@ class ModelOutput(dict[str, Any]):
                 f"{_name(self)} iterates over field names, so unpacking it would give strings; "
                 "unpack out.to_tuple() instead"
             )
-        return dict.__iter__(self)
+        return _plain.__iter__(self)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields that are not None, in declared order."""
@@ -223,9 +231,9 @@ class ModelOutput(dict[str, Any]):
         """Rebuild an output from names and values as they are, None and placeholder objects included, unchecked."""
         output = cls.__new__(cls)
         for name, value in zip(names, values, strict=True):
-            dict.__setitem__(output, name, value)
+            _plain.__setitem__(output, name, value)
             output.__dict__[name] = value
-        for name in cls._defaulted:
+        for name in cls.__output_defaulted__:
             output.__dict__.setdefault(name, None)
         return output
 
@@ -236,11 +244,11 @@ def field_names(output: ModelOutput | type[ModelOutput]) -> tuple[str, ...]:
 
 
 def _fields(output: ModelOutput | type[ModelOutput]) -> dict[str, "dataclasses.Field[Any]"]:
-    return getattr(output, "__dataclass_fields__", {}) if isinstance(output, type) else output.__dataclass_fields__
+    return output.__output_fields__
 
 
-def _name(output: ModelOutput) -> str:
-    return type(output).__name__
+def _name(value: object) -> str:
+    return type(value).__name__
 
 
 def _present(output: ModelOutput) -> str:
@@ -259,17 +267,17 @@ def _put(output: ModelOutput, name: str, value: Any) -> None:
     """Set a field in both views at its declared place; None removes it from the tuple and dict views."""
     attributes = output.__dict__
     if value is None:
-        dict.pop(output, name, None)
+        _plain.pop(output, name, None)
         if _fields(output)[name].default is None:
             attributes.pop(name, None)
         else:
             attributes[name] = None
         return
     moved = () if name in output else _present_after(output, name)
-    dict.__setitem__(output, name, value)
+    _plain.__setitem__(output, name, value)
     attributes[name] = value
     for later in moved:
-        dict.__setitem__(output, later, dict.pop(output, later))
+        _plain.__setitem__(output, later, _plain.pop(output, later))
 
 
 def _present_after(output: ModelOutput, name: str) -> list[str]:
@@ -321,21 +329,25 @@ def _as_pairs(output: ModelOutput, value: Any) -> Iterable[tuple[Any, Any]] | No
         return mapping.items() if not mapping or any(name in fields for name in mapping) else None
     if isinstance(value, Iterator):
         return cast("Iterator[tuple[Any, Any]]", value)
-    if isinstance(value, (list, tuple)) or type(value) is type({}.items()):
+    if isinstance(value, (list, tuple, ItemsView)):
         pairs = list(cast("Iterable[Any]", value))
         return pairs if pairs and all(_is_named_pair(pair) for pair in pairs) else None
     return None
 
 
 def _is_named_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) == 2 and isinstance(value[0], str)
+    return type(value) is tuple and _is_pair(value) and isinstance(value[0], str)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(cast("list[Any]", value)) == 2
 
 
 def _named_once(output: ModelOutput, pairs: Iterable[Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(cast("list[Any]", pair)) != 2:
-            raise UsageError(f"{_name(output)} takes (name, value) pairs, got {type(pair).__name__}")
+        if not _is_pair(pair):
+            raise UsageError(f"{_name(output)} takes (name, value) pairs, got {_name(pair)}")
         name, value = cast("tuple[Any, Any]", pair)
         if not isinstance(name, str):
             raise UsageError(f"{_name(output)} takes field names as keys, got {name!r} of {type(name).__name__}")
@@ -359,15 +371,20 @@ def _define(cls: type[ModelOutput]) -> None:
     except (TypeError, ValueError) as error:
         raise DefinitionError(f"{cls.__name__}: {error}") from None
     own_init = "__init__" in cls.__dict__
+    cls.__output_fields__ = {field.name: field for field in _dataclass_fields(cls)}
     for field in _fields(cls).values():
         _default_to_none(cls, field)
-    cls._defaulted = tuple(name for name, field in _fields(cls).items() if field.default is not None)
+    cls.__output_defaulted__ = tuple(name for name, field in _fields(cls).items() if field.default is not None)
     # @dataclass on top leaves alone what a class has in its own dict, so these stay ours under it.
     for method in ("__repr__", "__eq__"):
         if method not in cls.__dict__:
             setattr(cls, method, getattr(cls, method))
     if not own_init:
         cls.__init__ = _constructor(cls)
+
+
+def _dataclass_fields(cls: type[Any]) -> "tuple[dataclasses.Field[Any], ...]":
+    return dataclasses.fields(cls)
 
 
 def _default_to_none(cls: type[ModelOutput], field: "dataclasses.Field[Any]") -> None:
@@ -380,13 +397,15 @@ def _default_to_none(cls: type[ModelOutput], field: "dataclasses.Field[Any]") ->
 
 
 def _refuse_malformed(cls: type[ModelOutput]) -> None:
-    annotated = cls.__dict__.get("__annotations__", {})
+    annotated = inspect.get_annotations(cls)
     for name, value in cls.__dict__.items():
         if name not in annotated and _looks_like_field(name, value):
             raise DefinitionError(
                 f"{cls.__name__}.{name} has a value but no annotation, so it would not be a field; "
                 f"write `{name}: Type | None = None`, or `{name}: ClassVar[Type]` for a constant"
             )
+        if name not in annotated and name in _fields(cls):
+            raise DefinitionError(f"{cls.__name__}.{name} is both an inherited field and a method; rename one of them")
     for name, annotation in annotated.items():
         if "ClassVar" in str(annotation):
             continue
@@ -395,12 +414,12 @@ def _refuse_malformed(cls: type[ModelOutput]) -> None:
 
 
 def _looks_like_field(name: str, value: Any) -> bool:
-    return not name.startswith("_") and not callable(value) and not hasattr(type(value), "__get__")
+    return not name.startswith("_") and not callable(value) and not hasattr(value, "__get__")
 
 
 def _refuse_clash(cls: type[ModelOutput], name: str) -> None:
     for base in cls.__mro__[1:]:
-        if name in base.__dict__ and name not in base.__dict__.get("__dataclass_fields__", {}):
+        if name in base.__dict__ and name not in base.__dict__.get("__output_fields__", {}):
             raise DefinitionError(
                 f"{cls.__name__}.{name} clashes with {base.__name__}.{name}, which every output has; rename the field"
             )
@@ -424,25 +443,27 @@ def _refuse_mutable_default(cls: type[ModelOutput], name: str, default: Any) -> 
 
 def _constructor(cls: type[ModelOutput]) -> Callable[..., None]:
     """Write the class's `__init__` out field by field: a loop would cost more than the whole build may."""
-    namespace: dict[str, Any] = {"_build": _build, "__name__": cls.__module__}
+    # A class body mangles `__name` without trailing underscores, so that no field can be called like these.
+    namespace: dict[str, Any] = {"__build": _build, "__cls": cls, "__plain": dict, "__name__": cls.__module__}
     parameters: list[str] = []
     lines: list[str] = []
     for name, field in _fields(cls).items():
         default, body = _assignment(name, field, namespace)
         parameters.append(f"{name}={default}")
         lines += body
-    if hasattr(cls, "__post_init__"):
-        lines.append("self.__post_init__()")
+    post_init = ["__self.__post_init__()"] if hasattr(cls, "__post_init__") else []
     arguments = ", ".join(f"{name!r}: {name}" for name in _fields(cls))
     source = "\n    ".join(
         [
-            f"def __init__(self, {', '.join(['*values', *parameters, '**unknown'])}):",
-            "if values or unknown:",
-            f"    _build(self, values, {{{arguments}, **unknown}})",
-            *(["    self.__post_init__()"] if hasattr(cls, "__post_init__") else []),
+            f"def __init__(__self, {', '.join(['*__values', *parameters, '**__unknown'])}):",
+            # A subclass that calls this from a constructor of its own may have more fields than are known here.
+            "if __values or __unknown or __self.__class__ is not __cls:",
+            f"    __build(__self, __values, {{{arguments}, **__unknown}})",
+            *(f"    {line}" for line in post_init),
             "    return",
-            "attributes = self.__dict__",
+            "__attributes = __self.__dict__",
             *lines,
+            *post_init,
         ]
     )
     exec(source, namespace)
@@ -454,15 +475,16 @@ def _constructor(cls: type[ModelOutput]) -> Callable[..., None]:
 
 def _assignment(name: str, field: "dataclasses.Field[Any]", namespace: dict[str, Any]) -> tuple[str, list[str]]:
     """Return the source of a parameter's default and of the lines that store it."""
-    store = [f"if {name} is not None:", f"    dict.__setitem__(self, {name!r}, {name})", f"    attributes[{name!r}] = {name}"]
-    if field.default_factory is not dataclasses.MISSING:
-        namespace[f"_factory_{name}"] = field.default_factory
-        namespace["_MISSING"] = dataclasses.MISSING
-        store = [f"if {name} is _MISSING:", f"    {name} = _factory_{name}()", *store]
+    store = [
+        f"if {name} is not None:",
+        f"    __plain.__setitem__(__self, {name!r}, {name})",
+        f"    __attributes[{name!r}] = {name}",
+    ]
     if field.default is None:
         return "None", store
-    store += ["else:", f"    attributes[{name!r}] = None"]
-    if field.default_factory is not dataclasses.MISSING:
-        return "_MISSING", store
-    namespace[f"_default_{name}"] = field.default
-    return f"_default_{name}", store
+    store += ["else:", f"    __attributes[{name!r}] = None"]
+    if field.default_factory is dataclasses.MISSING:
+        namespace[f"__default_{name}"] = field.default
+        return f"__default_{name}", store
+    namespace |= {f"__factory_{name}": field.default_factory, "__MISSING": dataclasses.MISSING}
+    return "__MISSING", [f"if {name} is __MISSING:", f"    {name} = __factory_{name}()", *store]

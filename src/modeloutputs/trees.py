@@ -2,7 +2,6 @@
 
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
@@ -61,7 +60,7 @@ def _register_with_jax(cls: "type[ModelOutput]") -> None:
     def flatten_with_keys(output: "ModelOutput") -> tuple[tuple[tuple[Any, Any], ...], tuple[str, ...]]:
         return tuple((tree_util.GetAttrKey(name), value) for name, value in output.items()), tuple(output.keys())
 
-    tree_util.register_pytree_with_keys(
+    tree_util.register_pytree_with_keys(  # pyright: ignore[reportUnknownMemberType]
         cls,
         flatten_with_keys,
         cls.unflatten,

@@ -1,0 +1,101 @@
+"""What models are given: checked before anything is computed, and positions derived from the mask."""
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .attention import is_unmasked
+
+__all__ = ["check_embeds", "check_ids", "check_one_given", "check_positions", "first_position", "positions_from_mask"]
+
+
+def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """Return the one of the two that is given.
+
+    Raises:
+        InputError: neither is, or both are.
+    """
+    if input_ids is not None and inputs_embeds is not None:
+        raise InputError("both input_ids and inputs_embeds were passed; pass one of them")
+    if input_ids is not None:
+        return input_ids
+    if inputs_embeds is not None:
+        return inputs_embeds
+    raise InputError("neither input_ids nor inputs_embeds was passed; pass one of them")
+
+
+def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None = None) -> None:
+    """Refuse indices into a table of `count` rows that are no integers, of another shape, or outside it.
+
+    Values are looked at on the CPU only: on an accelerator that would stall it at every call.
+
+    Raises:
+        InputError: naming the argument, what was found and what was expected.
+    """
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise InputError(f"{what} is {ids.dtype}; expected integers")
+    if shape is None and ids.dim() != 2:
+        raise InputError(f"{what} has shape {tuple(ids.shape)}; expected (batch, seq)")
+    if shape is not None and tuple(ids.shape) != shape:
+        raise InputError(f"{what} has shape {tuple(ids.shape)}; expected {shape}")
+    if torch.compiler.is_compiling() or ids.device.type != "cpu" or ids.numel() == 0:
+        return
+    low, high = ids.aminmax()
+    if low < 0 or high >= count:
+        raise InputError(f"{what} ranges from {int(low)} to {int(high)}; expected 0 to {count - 1}")
+
+
+def check_embeds(embeds: Tensor, width: int, what: str, rows: int | None = None) -> None:
+    """Refuse vectors that are not (batch, positions, width) floating point.
+
+    Raises:
+        InputError: naming the argument, what was found and what was expected.
+    """
+    fits = embeds.dim() == 3 and embeds.shape[2] == width and (rows is None or embeds.shape[0] == rows)
+    if not fits or not embeds.is_floating_point():
+        expected = ("batch" if rows is None else rows, "positions", width)
+        raise InputError(
+            f"{what} is {embeds.dtype} of shape {tuple(embeds.shape)}; expected floating point of shape "
+            f"({', '.join(map(str, expected))})"
+        )
+
+
+def check_positions(length: int, past: int, limit: int) -> None:
+    """Refuse a sequence that the position table cannot hold.
+
+    Raises:
+        InputError: with the length found and the longest possible.
+    """
+    if past + length > limit:
+        before = f" after {past} cached ones" if past else ""
+        raise InputError(
+            f"{length} positions{before} exceed the model's max_position_embeddings of {limit}; truncate the input"
+        )
+
+
+def positions_from_mask(mask: Tensor | None, length: int) -> Tensor | None:
+    """Return the position of each of the last `length` tokens, counting only what the mask shows; None if all of it.
+
+    What is masked counts as absent, so a row has the same positions alone and padded on either side.
+
+    Args:
+        mask: (batch, past + length) or None; other masks say nothing about positions.
+        length: positions of this call.
+
+    Returns:
+        (batch, length) int64, 0 for what precedes the first token; or None.
+    """
+    if mask is None or mask.dim() != 2 or is_unmasked(mask):
+        return None
+    return ((mask != 0).long().cumsum(-1) - 1).clamp_(min=0)[:, -length:]
+
+
+def first_position(mask: Tensor | None) -> Tensor | None:
+    """Return the index (batch,) of each row's first token that is no padding; None if it is 0 in all.
+
+    Args:
+        mask: (batch, seq) or None.
+    """
+    if mask is None or mask.dim() != 2 or is_unmasked(mask[:, 0]):
+        return None
+    return (mask != 0).int().argmax(-1)

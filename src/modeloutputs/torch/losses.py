@@ -1,0 +1,228 @@
+"""The loss functions, each formula once. All return a 0-d tensor: the mean over what the labels count.
+
+Everywhere, a label of -100 is not counted; where nothing is counted the loss is 0 and so is its gradient. With
+`num_items`, the sum is divided by that instead of by the number counted here, so that the losses of micro-batches add
+up to the loss of the whole batch. With `label_smoothing` e, the target is (1 - e) times the label plus e times the
+uniform distribution (Szegedy et al., 2016, section 7).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import InputError
+
+__all__ = [
+    "IGNORED",
+    "causal_lm_loss",
+    "cross_entropy",
+    "multi_label_loss",
+    "question_answering_loss",
+    "regression_loss",
+    "resolve_problem_type",
+    "sequence_classification_loss",
+]
+
+IGNORED = -100
+
+NumItems = int | float | Tensor
+
+
+def _mean(total: Tensor, counted: Tensor, num_items: NumItems | None) -> Tensor:
+    return total / (counted.clamp(min=1) if num_items is None else num_items)
+
+
+def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
+    """Refuse labels that name no class. Values are looked at on the CPU only: elsewhere that would stall the device."""
+    if torch.compiler.is_compiling() or labels.device.type != "cpu" or labels.numel() == 0:
+        return
+    low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
+    if low < 0 or high >= classes:
+        raise InputError(f"{what} range from {int(low)} to {int(high)}; expected 0 to {classes - 1}, or {IGNORED}")
+
+
+def _check_integers(labels: Tensor, what: str = "labels") -> None:
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError(f"{what} are {labels.dtype}; expected integer class indices (labels.long())")
+
+
+def _check_shape(labels: Tensor, expected: torch.Size, what: str = "labels") -> None:
+    if labels.shape != expected:
+        raise InputError(f"{what} have shape {tuple(labels.shape)}; expected {tuple(expected)}")
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, num_items: NumItems | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean of -log softmax(logits)[label].
+
+    Args:
+        logits: (..., classes); computed in float32 at least.
+        labels: (...), integers in [0, classes) or -100.
+        num_items: what to divide the sum by, instead of the number of labels counted.
+        label_smoothing: e in [0, 1].
+
+    Raises:
+        InputError: labels of another shape, no integers, or outside the classes.
+    """
+    _check_shape(labels, logits.shape[:-1])
+    _check_integers(labels)
+    classes = logits.shape[-1]
+    _check_classes(labels, classes)
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    labels = labels.reshape(-1).long()
+    total = F.cross_entropy(
+        logits.reshape(-1, classes), labels, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
+    )
+    return _mean(total, (labels != IGNORED).sum(), num_items)
+
+
+def causal_lm_loss(
+    logits: Tensor, labels: Tensor, *, num_items: NumItems | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the cross entropy of each position's logits with the label of the next position.
+
+    The only place where labels are shifted: pass them aligned with the input tokens.
+
+    Args:
+        logits: (batch, seq, vocab).
+        labels: (batch, seq); the first column is predicted by nothing.
+        num_items: see the module.
+        label_smoothing: see the module.
+    """
+    _check_shape(labels, logits.shape[:-1])
+    shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    return cross_entropy(logits, shifted, num_items=num_items, label_smoothing=label_smoothing)
+
+
+def multi_label_loss(
+    logits: Tensor, labels: Tensor, *, num_items: NumItems | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean over rows and classes of the binary cross entropy of sigmoid(logits) with the labels.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch, classes), floating point in [0, 1], or -100.
+        num_items: see the module; counts rows times classes.
+        label_smoothing: e moves each label to (1 - e) label + e / 2.
+    """
+    _check_shape(labels, logits.shape)
+    counted = labels != IGNORED
+    targets = torch.where(counted, labels, 0.0).to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return _mean(torch.where(counted, losses, 0.0).sum(), counted.sum(), num_items)
+
+
+def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | None = None) -> Tensor:
+    """Return the mean squared difference. No value is ignored: -100 is a number like others.
+
+    Args:
+        logits: (batch, values).
+        labels: (batch, values) or, for one value, (batch,); floating point.
+        num_items: see the module; counts rows times values.
+    """
+    if logits.shape[-1] == 1 and labels.dim() == 1:
+        labels = labels.unsqueeze(-1)
+    _check_shape(labels, logits.shape)
+    total = F.mse_loss(logits, labels.to(logits.dtype), reduction="sum")
+    return total / (max(labels.numel(), 1) if num_items is None else num_items)
+
+
+def resolve_problem_type(problem_type: str | None, num_labels: int, labels: Tensor) -> str:
+    """Say which of the three losses fits, from the configuration or, where that is silent, from the labels.
+
+    Raises:
+        InputError: the labels contradict the configuration, or leave the matter open.
+    """
+    floating = labels.is_floating_point()
+    found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for num_labels={num_labels}"
+    if problem_type is not None:
+        if floating == (problem_type == "single_label_classification"):
+            wanted = "integer class indices" if floating else "floating point labels (labels.float())"
+            raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
+        return problem_type
+    if num_labels == 1:
+        if not floating:
+            raise InputError(
+                f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
+            )
+        return "regression"
+    if not floating and labels.dim() <= 1:
+        return "single_label_classification"
+    if floating and labels.dim() == 2:
+        return "multi_label_classification"
+    raise InputError(
+        f"{found}: pass (batch,) integers for one class each, (batch, {num_labels}) floats for several, "
+        "or set config.problem_type"
+    )
+
+
+def sequence_classification_loss(
+    logits: Tensor,
+    labels: Tensor,
+    problem_type: str | None,
+    *,
+    num_items: NumItems | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the loss of a classifier or regressor of rows; see `resolve_problem_type`.
+
+    Args:
+        logits: (batch, labels).
+        labels: (batch,) or (batch, 1) for one class each, (batch, labels) for several or for regression.
+        problem_type: the configuration's, or None.
+        num_items: see the module.
+        label_smoothing: see the module; not for regression.
+    """
+    classes = logits.shape[-1]
+    if labels.dim() == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
+        labels = labels.squeeze(1)  # a column of class indices, as the page's example passes
+    kind = resolve_problem_type(problem_type, classes, labels)
+    if kind == "single_label_classification":
+        return cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
+    if kind == "multi_label_classification":
+        return multi_label_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
+    if label_smoothing:
+        raise InputError("label_smoothing is for classes; regression has none")
+    return regression_loss(logits, labels, num_items=num_items)
+
+
+def question_answering_loss(
+    start_logits: Tensor,
+    end_logits: Tensor,
+    start_positions: Tensor,
+    end_positions: Tensor,
+    *,
+    num_items: NumItems | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the mean of the cross entropies of start and end.
+
+    Args:
+        start_logits: (batch, seq).
+        end_logits: (batch, seq).
+        start_positions: (batch,) or (batch, 1). Positions at or beyond seq are not counted: truncation cut that
+            answer off.
+        end_positions: likewise.
+        num_items: see the module; counts rows.
+        label_smoothing: see the module.
+    """
+    ends = [
+        cross_entropy(
+            logits,
+            _within(positions, logits.shape[-1], what),
+            num_items=num_items,
+            label_smoothing=label_smoothing,
+        )
+        for logits, positions, what in (
+            (start_logits, start_positions, "start_positions"),
+            (end_logits, end_positions, "end_positions"),
+        )
+    ]
+    return (ends[0] + ends[1]) / 2
+
+
+def _within(positions: Tensor, length: int, what: str) -> Tensor:
+    _check_integers(positions, what)
+    positions = positions.squeeze(-1) if positions.dim() == 2 else positions
+    return torch.where(positions >= length, IGNORED, positions)

@@ -1,0 +1,194 @@
+"""What all models share: loading, saving, initial weights, gradient checkpointing."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoints import find_checkpoint
+from ..configs import Config
+from ..errors import CheckpointError, CheckpointWarning, InputError
+from ..output import ModelOutput
+from .saving import save_weights
+from .weights import Imported, Rename, WeightSource, export_weights, import_weights, open_weights
+
+__all__ = ["PreTrainedModel"]
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+OutputType = TypeVar("OutputType", bound=ModelOutput)
+
+
+class PreTrainedModel(nn.Module, Generic[ConfigType]):
+    """Base of all models. A subclass says how checkpoints spell its weights and which of them may be absent there."""
+
+    config_class: ClassVar[type[Config]]
+    base_model_prefix: ClassVar[str]
+    """Attribute under which a model with a head holds the model without, and its prefix in checkpoints."""
+    renames: ClassVar[tuple[Rename, ...]] = ()
+    optional_weights: ClassVar[str] = r"(?!)"
+    """Pattern of the base model's parameters that a checkpoint may lack: they are then initialised."""
+    ignored_weights: ClassVar[str] = r"(?!)"
+    """Pattern of names in checkpoints that carry no weights of their own."""
+
+    config: ConfigType
+
+    def __init__(self, config: ConfigType) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
+        self.config = config
+        self.gradient_checkpointing = False
+
+    # -- loading and saving -------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        config: ConfigType | None = None,
+        dtype: torch.dtype | str = "auto",
+        device: torch.device | str = "cpu",
+        revision: str | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Load a model, in evaluation mode, from a checkpoint folder or a hub id.
+
+        Weights that the checkpoint lacks because it was made for another head are initialised, and one
+        CheckpointWarning names them together with those of the checkpoint that have no place here.
+
+        Args:
+            name_or_path: folder with config.json and weights, or a hub id.
+            config: configuration to use in place of the checkpoint's.
+            dtype: of the model's weights: a torch dtype, its name, or "auto" for that of the checkpoint.
+            device: where the model goes.
+            revision: branch, tag or commit, of a hub id.
+            **overrides: settings of the configuration to change.
+
+        Raises:
+            CheckpointNotFoundError: the folder, its config.json, its weights or one of their shards is not there.
+            CheckpointError: another architecture, weights missing or of wrong shape.
+            FileFormatError: a file is truncated or corrupt.
+        """
+        folder = find_checkpoint(name_or_path, revision)
+        if config is None:
+            config = cls._config_class().from_pretrained(folder, **overrides)
+        elif overrides:
+            raise InputError(f"pass either config or settings to change in it, not both ({', '.join(overrides)})")
+        with torch.device("meta"):
+            model = cls(config)
+        source = open_weights(folder)
+        imported = import_weights(
+            model, source, cls.renames, cls.base_model_prefix, _resolve_dtype(dtype, config, source), torch.device(device)
+        )
+        model._settle(imported, folder)
+        return model.eval()
+
+    @classmethod
+    def _config_class(cls) -> Any:
+        return cls.config_class
+
+    def _settle(self, imported: Imported, folder: Path) -> None:
+        """Initialise what the checkpoint lacks, or refuse it where that is no head's; warn once of both lists."""
+        base = self.base_model_prefix + "."
+        lost = [
+            name
+            for name in imported.missing
+            if (name.startswith(base) or not hasattr(self, self.base_model_prefix))
+            and not re.match(self.optional_weights, name.removeprefix(base))
+        ]
+        if lost:
+            raise CheckpointError(
+                f"{str(folder)!r} lacks {len(lost)} weights of {type(self).__name__}: {', '.join(lost[:4])}"
+                f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
+            )
+        self._initialise(imported.missing)
+        unexpected = [name for name in imported.unexpected if not re.search(self.ignored_weights, name)]
+        parts = [
+            *([f"new, to be trained: {', '.join(imported.missing)}"] if imported.missing else []),
+            *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
+        ]
+        if parts:
+            message = f"{type(self).__name__} from {str(folder)!r}: {'; '.join(parts)}"
+            warnings.warn(message, CheckpointWarning, stacklevel=3)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, max_shard_size: int = 5_000_000_000) -> None:
+        """Write config.json and the weights, under the names that other libraries read, replacing what is there.
+
+        Args:
+            folder: made if it is not there.
+            max_shard_size: bytes beyond which the weights are split over several files with an index.
+        """
+        self.config.dtype = str(self.dtype).removeprefix("torch.")
+        self.config.other["architectures"] = [type(self).__name__]
+        save_weights(export_weights(self, self.renames), Path(folder), max_shard_size)
+        self.config.save_pretrained(folder)
+
+    # -- initial weights ----------------------------------------------------------------------------------------
+
+    def _initialise(self, names: list[str] | None = None) -> None:
+        """Set parameters to what training starts from: those named, or all but those of a base model, which did."""
+        base = self.base_model_prefix + "."
+        for name, parameter in self.named_parameters():
+            if name in names if names is not None else not name.startswith(base):
+                path, _, leaf = name.rpartition(".")
+                self._initialise_parameter(self.get_submodule(path), leaf, parameter)
+
+    @torch.no_grad()
+    def _initialise_parameter(self, module: nn.Module, leaf: str, parameter: Tensor) -> None:
+        if leaf == "bias":
+            parameter.zero_()
+        elif isinstance(module, nn.LayerNorm):
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(0.0, getattr(self.config, "initializer_range", 0.02))
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                parameter[module.padding_idx].zero_()
+
+    def _returned(self, output: OutputType, return_dict: bool | None) -> OutputType:
+        """Return an output, or its plain tuple where the caller or the configuration wants no dict."""
+        if self.config.return_dict if return_dict is None else return_dict:
+            return output
+        return cast("OutputType", output.to_tuple())
+
+    # -- training and placement ---------------------------------------------------------------------------------
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
+        self._set_gradient_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep all activations for the backward pass again."""
+        self._set_gradient_checkpointing(False)
+
+    def _set_gradient_checkpointing(self, on: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module.gradient_checkpointing = on
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+
+def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        stored = {source.dtype(name) for name in source.names()}
+        floating = [d for d in stored if d.is_floating_point]
+        dtype = config.dtype or (str(floating[0]) if len(floating) == 1 else "float32")
+    resolved = getattr(torch, dtype.removeprefix("torch."), None)
+    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
+        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
+    return resolved

@@ -1,0 +1,56 @@
+"""Writes weights as safetensors, in one file or in shards with an index; each file appears whole or not at all."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..checkpoints import SAFETENSORS, SAFETENSORS_INDEX, atomic_path
+
+__all__ = ["save_weights"]
+
+
+def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: int) -> None:
+    """Write tensors into a folder, in files of at most `max_shard_size` bytes where one tensor does not exceed it.
+
+    Weight files that were there and are not part of what was written now are removed last, so that a failure leaves
+    the old checkpoint readable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _shards(tensors, max_shard_size)
+    names = (
+        [SAFETENSORS]
+        if len(shards) == 1
+        else [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    )
+    with contextlib.ExitStack() as written:  # all are complete before the first takes its place
+        for name, shard in zip(names, shards, strict=True):
+            save_file(shard, written.enter_context(atomic_path(folder / name)), metadata={"format": "pt"})
+        if len(shards) > 1:
+            index = written.enter_context(atomic_path(folder / SAFETENSORS_INDEX))
+            index.write_text(_index(names, shards), encoding="utf-8")
+            names.append(SAFETENSORS_INDEX)
+    for old in (*folder.glob("model*.safetensors"), *folder.glob(SAFETENSORS_INDEX)):
+        if old.name not in names:
+            old.unlink()
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
+
+
+def _index(names: list[str], shards: list[dict[str, Tensor]]) -> str:
+    weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"
