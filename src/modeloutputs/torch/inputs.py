@@ -74,20 +74,26 @@ def check_positions(length: int, past: int, limit: int) -> None:
 
 
 def positions_from_mask(mask: Tensor | None, length: int) -> Tensor | None:
-    """Return the position of each of the last `length` tokens, counting only what the mask shows; None if all of it.
+    """Return the position of each of the last `length` tokens, counting only what the mask shows.
 
-    What is masked counts as absent, so a row has the same positions alone and padded on either side.
+    What is masked counts as absent, so a row has the same positions alone and padded on either side. Padding after
+    the last token goes on counting, as if there were no mask: where all padding is there, positions are 0, 1, 2, ...
 
     Args:
         mask: (batch, past + length) or None; other masks say nothing about positions.
         length: positions of this call.
 
     Returns:
-        (batch, length) int64, 0 for what precedes the first token; or None.
+        (batch, length) int64, 0 for what precedes the first token; None where it is 0, 1, 2, ... for all rows.
     """
     if mask is None or mask.dim() != 2 or is_unmasked(mask):
         return None
-    return ((mask != 0).long().cumsum(-1) - 1).clamp_(min=0)[:, -length:]
+    seen = mask != 0
+    trailing = seen.flip(-1).cumsum(-1).flip(-1) == 0
+    counted = seen | trailing
+    if is_unmasked(counted):
+        return None
+    return (counted.long().cumsum(-1) - 1).clamp_(min=0)[:, -length:]
 
 
 def first_position(mask: Tensor | None) -> Tensor | None:
