@@ -22,6 +22,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .display import summary
@@ -143,7 +144,8 @@ def _union_fault(value: Any, options: tuple[Any, ...], where: str, bound: dict[s
             return None
         if option is not type(None):
             faults.append(fault)
-    return faults[0] if len(faults) == 1 else min(faults, key=len, default=f"{where}: nothing fits")
+    # The option that went wrong deepest inside the value is the one that was meant.
+    return max(faults, key=lambda fault: len(fault.partition(":")[0]), default=f"{where}: nothing fits")
 
 
 def _tuple_fault(value: Any, arguments: tuple[Any, ...], where: str, bound: dict[str, int]) -> str | None:
@@ -220,11 +222,19 @@ def _axes(annotation: Any) -> str:
     annotation = _without_none(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_axes(option) for option in arguments))
+        return _options(list(dict.fromkeys(_axes(option) for option in arguments)))
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"tuple of {_axes(arguments[0])}"
     if origin in (tuple, list):
-        return f"[{', '.join(map(_axes, arguments))}]"
+        runs = ((text, len(list(run))) for text, run in groupby(map(_axes, arguments)))
+        return " + ".join(text if count == 1 else f"{count} x {text}" for text, count in runs)
     if hasattr(annotation, "dim_str"):
         return f"({annotation.dim_str})"
     return getattr(annotation, "__name__", str(annotation))
+
+
+def _options(texts: list[str]) -> str:
+    """Join alternatives; where the second only adds to the first, say just what it adds."""
+    if len(texts) == 2 and texts[1].startswith(texts[0]):
+        return f"{texts[0]} [{texts[1].removeprefix(texts[0]).strip()}]"
+    return " or ".join(texts)

@@ -444,31 +444,33 @@ def _refuse_mutable_default(cls: type[ModelOutput], name: str, default: Any) -> 
 def _constructor(cls: type[ModelOutput]) -> Callable[..., None]:
     """Write the class's `__init__` out field by field: a loop would cost more than the whole build may.
 
-    Defaults reach it as closure variables and everything else as this module's globals, as in a function written by
-    hand: compilers that trace it look names up there.
+    What it needs reaches it as closure variables, and its globals are this module's, as in a function written by hand:
+    compilers that trace it look names up there. Its own names begin with two underscores, which a class body mangles,
+    so that no field can be called like one of them.
     """
     parameters: list[str] = []
     lines: list[str] = []
-    closure: dict[str, Any] = {}
+    closure: dict[str, Any] = {"__cls": cls, "__plain": dict, "__build": _build}
     for name, field in _fields(cls).items():
         default, body = _assignment(name, field, closure)
         parameters.append(f"{name}={default}")
         lines += body
-    finish = ["self.__post_init__()"] if hasattr(cls, "__post_init__") else []
-    given = ", ".join(f"{name!r}: {name}" for name in _fields(cls))
+    finish = ["__self.__post_init__()"] if hasattr(cls, "__post_init__") else []
+    given = "".join(f"{name!r}: {name}, " for name in _fields(cls))
     body = [
-        "if values or unknown:",
-        f"    _build(self, values, {{{given}, **unknown}})",
+        # A subclass that calls this from a constructor of its own may have more fields than are known here.
+        "if __values or __unknown or __self.__class__ is not __cls:",
+        f"    __build(__self, __values, {{{given}**__unknown}})",
         *(f"    {line}" for line in finish),
         "    return",
-        "attributes = self.__dict__",
+        "__attributes = __self.__dict__",
         *lines,
         *finish,
     ]
     source = "\n".join(
         [
             f"def factory({', '.join(closure)}):",
-            f"    def __init__(self, {', '.join(['*values', *parameters, '**unknown'])}):",
+            f"    def __init__(__self, {', '.join(['*__values', *parameters, '**__unknown'])}):",
             *(f"        {line}" for line in body),
             "    return __init__",
         ]
@@ -485,17 +487,14 @@ def _assignment(name: str, field: "dataclasses.Field[Any]", closure: dict[str, A
     """Return the source of a parameter's default and of the lines that store it."""
     store = [
         f"if {name} is not None:",
-        f"    dict.__setitem__(self, {name!r}, {name})",
-        f"    attributes[{name!r}] = {name}",
+        f"    __plain.__setitem__(__self, {name!r}, {name})",
+        f"    __attributes[{name!r}] = {name}",
     ]
-    if field.default_factory is not dataclasses.MISSING:
-        closure[f"_factory_{name}"] = field.default_factory
-        closure["_MISSING"] = dataclasses.MISSING
-        store = [f"if {name} is _MISSING:", f"    {name} = _factory_{name}()", *store]
     if field.default is None:
         return "None", store
-    store += ["else:", f"    attributes[{name!r}] = None"]
-    if field.default_factory is not dataclasses.MISSING:
-        return "_MISSING", store
-    closure[f"_default_{name}"] = field.default
-    return f"_default_{name}", store
+    store += ["else:", f"    __attributes[{name!r}] = None"]
+    if field.default_factory is dataclasses.MISSING:
+        closure[f"__default_{name}"] = field.default
+        return f"__default_{name}", store
+    closure |= {f"__factory_{name}": field.default_factory, "__MISSING": dataclasses.MISSING}
+    return "__MISSING", [f"if {name} is __MISSING:", f"    {name} = __factory_{name}()", *store]

@@ -12,7 +12,7 @@ from . import _unpacking
 if TYPE_CHECKING:
     from .output import ModelOutput
 
-__all__ = ["register"]
+__all__ = ["find", "register"]
 
 _classes: "list[type[ModelOutput]]" = []
 
@@ -23,6 +23,12 @@ def register(cls: "type[ModelOutput]") -> None:
     for framework, registrar in _REGISTRARS.items():
         if _is_imported(framework):
             registrar(cls)
+
+
+def find(name: str) -> "type[ModelOutput] | None":
+    """Return the output class of that `module.qualname`, the latest where a notebook has defined it again."""
+    matches = [cls for cls in _classes if f"{cls.__module__}.{cls.__qualname__}" == name]
+    return matches[-1] if matches else None
 
 
 def _is_imported(framework: str) -> bool:

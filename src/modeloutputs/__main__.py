@@ -1,0 +1,5 @@
+"""`python -m modeloutputs`: the command line."""
+
+from .cli import main
+
+main()

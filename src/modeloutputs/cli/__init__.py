@@ -1,0 +1,47 @@
+"""The command line: one file a command."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .. import __version__
+from ..errors import ModelOutputsError
+from .classes import classes
+from .run import run
+from .show import show
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="What a transformer returns, typed.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+app.command()(run)
+app.command()(show)
+app.command()(classes)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an error or warning of ours is one line on standard error, an error exit status 1."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        console.print(f"warning: {message}", markup=False)
+
+    warnings.showwarning = show_warning
+    try:
+        app()
+    except ModelOutputsError as error:
+        console.print(f"error: {error}", markup=False)
+        sys.exit(1)

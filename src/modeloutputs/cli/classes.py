@@ -1,0 +1,61 @@
+"""`modeloutputs classes`: every output class, its fields, their axes, and when each is returned."""
+
+import importlib
+import importlib.util
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..contract import FieldContract, field_contracts
+from ..errors import MissingDependencyError
+
+__all__ = ["classes"]
+
+_MODULES = {"torch": "modeloutputs.torch.outputs"}
+_TITLES = {"torch": "PyTorch"}
+
+
+def classes(
+    name: Annotated[str, typer.Argument(help="Show only classes whose name contains this.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """List every output class, its fields with their axes, and what makes a model return each."""
+    found = {
+        framework: {cls: contracts for cls, contracts in _contracts(module).items() if name.lower() in cls.lower()}
+        for framework, module in _MODULES.items()
+        if importlib.util.find_spec(framework)
+    }
+    if not found:
+        raise MissingDependencyError(f"no framework is installed; install modeloutputs[{'] or ['.join(_MODULES)}]")
+    if as_json:
+        plain = {
+            framework: {cls: [vars(contract) for contract in contracts] for cls, contracts in listed.items()}
+            for framework, listed in found.items()
+        }
+        typer.echo(json.dumps(plain, indent=2))
+        return
+    console = Console(highlight=False)
+    for framework, listed in found.items():
+        for cls, contracts in listed.items():
+            console.print(f"[bold]{cls}[/bold]")
+            console.print(_table(contracts))
+        console.print(f"{len(listed)} {_TITLES[framework]} classes")
+
+
+def _contracts(module: str) -> dict[str, list[FieldContract]]:
+    outputs = importlib.import_module(module)
+    return {name: field_contracts(getattr(outputs, name)) for name in outputs.__all__}
+
+
+def _table(contracts: list[FieldContract]) -> Table:
+    """Draw one class; widths are fixed so that the columns of all classes line up."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column("field", style="cyan", width=27, no_wrap=True)
+    table.add_column("axes", ratio=3)
+    table.add_column("returned when", ratio=2, style="dim")
+    for contract in contracts:
+        table.add_row(f"  {contract.name}", contract.axes.replace("[", r"\["), contract.returned_when)
+    return table

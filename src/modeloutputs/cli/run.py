@@ -1,0 +1,97 @@
+"""`modeloutputs run`: texts through a model; prints the typed output, the loss and what it predicts."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError, MissingDependencyError
+from ..serialization import save
+from .report import print_output, print_output_json
+
+__all__ = ["Task", "run"]
+
+
+class Task(StrEnum):
+    """What is put on top of the model."""
+
+    FEATURES = "features"
+    SEQUENCE_CLASSIFICATION = "sequence-classification"
+    TOKEN_CLASSIFICATION = "token-classification"
+    MASKED_LM = "masked-lm"
+    CAUSAL_LM = "causal-lm"
+    NEXT_SENTENCE = "next-sentence"
+    QUESTION_ANSWERING = "question-answering"
+    MULTIPLE_CHOICE = "multiple-choice"
+
+
+def run(
+    model: Annotated[str, typer.Option(help="A checkpoint folder, or a hub id.")],
+    task: Annotated[Task, typer.Option(help="What is put on top of the model.")] = Task.FEATURES,
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
+    text_pair: Annotated[
+        list[str] | None,
+        typer.Option(help="The second text of each pair, as often as --text; a choice of multiple-choice."),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A file with a text per line, a tab before a second one; - for standard input.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="The label of each text: a class index, or a number for regression.")
+    ] = None,
+    hidden_states: Annotated[bool, typer.Option("--hidden-states", help="Return all hidden states.")] = False,
+    attentions: Annotated[bool, typer.Option("--attentions", help="Return all attention weights.")] = False,
+    max_length: Annotated[int | None, typer.Option(help="Tokens beyond which a text is cut off.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    save_to: Annotated[
+        Path | None, typer.Option("--save", help="Also write the output to this safetensors file.")
+    ] = None,
+) -> None:
+    """Run texts through a model and print what it returns: class, fields, loss and predictions."""
+    try:
+        from . import tasks
+    except ImportError as error:
+        raise MissingDependencyError(f"running a model needs modeloutputs[torch] ({error})") from None
+    texts, pairs = _read_texts(text or [], text_pair or [], file)
+    output, predictions = tasks.run_task(
+        model,
+        task.value,
+        texts,
+        pairs,
+        label or [],
+        max_length,
+        {"output_hidden_states": hidden_states, "output_attentions": attentions},
+    )
+    (print_output_json if as_json else print_output)(output, predictions)
+    if save_to is not None:
+        if not save_to.resolve().parent.is_dir():
+            raise InputError(f"there is no folder {str(save_to.parent)!r} to save into")
+        save(output, save_to, notes={"predictions": json.dumps(predictions)})
+
+
+def _read_texts(texts: list[str], pairs: list[str], file: str | None) -> tuple[list[str], list[str] | None]:
+    if file is None and not texts:
+        raise InputError("no text was given; pass --text, or --file with a path or - for standard input")
+    if file is None:
+        return texts, pairs or None
+    if texts or pairs:
+        raise InputError("--file was given together with --text or --text-pair; use one of the ways")
+    rows = [line.partition("\t") for line in _read_lines(file) if line.strip()]
+    if not rows:
+        raise InputError(f"{file!r} holds no text")
+    if len({tab for _, tab, _ in rows}) > 1:
+        raise InputError(f"{file!r} has a tab and a second text in some lines only; put one in all or none")
+    return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
+
+
+def _read_lines(file: str) -> list[str]:
+    try:
+        content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file!r} is not text in UTF-8: {error}") from None
+    return content.splitlines()
