@@ -774,7 +774,7 @@ def define(annotations: dict[str, Any], bases: tuple[type, ...] = (ModelOutput,)
         ({"loss": Any}, {"loss": Masked()}, "Bad.loss has the mutable default Masked"),
         ({"loss": list}, {"loss": dataclasses.field(default=[])}, "Bad.loss"),
         ({"loss": int}, {"loss": dataclasses.field(init=False)}, "Bad.loss: field(init=False) is not supported; every"),
-        ({"keys": list}, {}, "Bad.keys clashes with ModelOutput.keys, which every output has; rename the field"),
+        ({"keys": list}, {}, "Bad.keys clashes with dict.keys, which every output has; rename the field"),
         ({"values": list}, {}, "Bad.values clashes with dict.values"),
         ({"check": bool}, {"check": True}, "Bad.check clashes with ModelOutput.check"),
         ({"loss": float}, {"loss": lambda self: 1}, "Bad.loss is both a field and a method; rename one of them"),

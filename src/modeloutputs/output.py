@@ -298,13 +298,17 @@ def _build(output: ModelOutput, values: tuple[Any, ...], named: dict[str, Any]) 
     for name, value in named.items():
         if name not in _fields(output):
             raise UsageError(f"{_name(output)} has no field {name!r}{nearest(name, field_names(output))}")
-        if value is dataclasses.MISSING or value is _fields(output)[name].default:
+        if value is _NotGiven or value is _fields(output)[name].default:
             continue  # the generated constructor passes on what it was not given
         if name in given:
             raise UsageError(f"{_name(output)} was given {name!r} twice, by position and by keyword")
         given[name] = value
     for name, field in _fields(output).items():
         _put(output, name, given[name] if name in given else _default(field))
+
+
+class _NotGiven:
+    """Default of a parameter whose field has a factory. A class, for those are constants to compilers."""
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
@@ -496,5 +500,5 @@ def _assignment(name: str, field: "dataclasses.Field[Any]", closure: dict[str, A
     if field.default_factory is dataclasses.MISSING:
         closure[f"__default_{name}"] = field.default
         return f"__default_{name}", store
-    closure |= {f"__factory_{name}": field.default_factory, "__MISSING": dataclasses.MISSING}
-    return "__MISSING", [f"if {name} is __MISSING:", f"    {name} = __factory_{name}()", *store]
+    closure |= {f"__factory_{name}": field.default_factory, "__NotGiven": _NotGiven}
+    return "__NotGiven", [f"if {name} is __NotGiven:", f"    {name} = __factory_{name}()", *store]

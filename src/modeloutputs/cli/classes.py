@@ -52,7 +52,7 @@ def _contracts(module: str) -> dict[str, list[FieldContract]]:
 
 def _table(contracts: list[FieldContract]) -> Table:
     """Draw one class; widths are fixed so that the columns of all classes line up."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column("field", style="cyan", width=27, no_wrap=True)
     table.add_column("axes", ratio=3)
     table.add_column("returned when", ratio=2, style="dim")
