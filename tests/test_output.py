@@ -89,7 +89,7 @@ def test_integers_of_numpy_index():
 
 
 def test_a_string_of_an_enum_is_a_key():
-    class Name(str, enum.Enum):
+    class Name(str, enum.Enum):  # noqa: UP042  # whose str() is not its value
         LOGITS = "logits"
 
     assert full()[Name.LOGITS] == "l"
@@ -123,22 +123,22 @@ def test_an_absent_field_is_a_key_error_even_where_annotations_cannot_be_resolve
     class Unresolvable(ModelOutput):
         other: "NotImported | None" = None  # pyright: ignore[reportUndefinedVariable]
 
-    with pytest.raises(FieldKeyError, match="^Unresolvable holds no 'other': it is returned when the model has it$"):
+    with pytest.raises(FieldKeyError, match=r"^Unresolvable holds no 'other': it is returned when the model has it$"):
         Unresolvable()["other"]
 
 
 def test_a_misspelt_key_gets_the_nearest_field():
-    with pytest.raises(FieldKeyError, match="^Masked has no field 'logit'; did you mean 'logits'\\?$"):
+    with pytest.raises(FieldKeyError, match=r"^Masked has no field 'logit'; did you mean 'logits'\?$"):
         full()["logit"]
 
 
 def test_a_key_like_no_field_gets_the_list():
-    with pytest.raises(FieldKeyError, match="no field 'x'; there are loss, logits, hidden_states, attentions$"):
+    with pytest.raises(FieldKeyError, match=r"no field 'x'; there are loss, logits, hidden_states, attentions$"):
         full()["x"]
 
 
 def test_a_misspelt_attribute_gets_the_nearest_field():
-    with pytest.raises(FieldAttributeError, match="^Masked has no field 'attentoins'; did you mean 'attentions'\\?$"):
+    with pytest.raises(FieldAttributeError, match=r"^Masked has no field 'attentoins'; did you mean 'attentions'\?$"):
         _ = full().attentoins  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -149,15 +149,16 @@ def test_hasattr_and_getattr_see_undeclared_names_as_missing():
 
 
 def test_an_index_beyond_the_fields_lists_what_is_there():
-    with pytest.raises(FieldIndexError, match="^Masked has no field at index 3; present are 0: loss, 1: logits, 2: hid"):
+    with pytest.raises(FieldIndexError, match=r"^Masked has no field at index 3; present are 0: loss, 1: logits, 2:"):
         full()[3]
-    with pytest.raises(IndexError, match="^Masked has no field at index -1; present are none$"):
+    with pytest.raises(IndexError, match=r"^Masked has no field at index -1; present are none$"):
         Masked()[-1]
 
 
 @pytest.mark.parametrize("key", [1.0, None, (0, 1), b"loss"])
 def test_other_keys_are_refused(key: object):
-    with pytest.raises(FieldKeyError, match=rf"takes a field name, an integer or a slice in \[\], not {re.escape(repr(key))} of"):
+    message = f"Masked takes a field name, an integer or a slice in [], not {key!r} of {type(key).__name__}"
+    with pytest.raises(FieldKeyError, match=f"^{re.escape(message)}$"):
         full()[key]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
@@ -222,7 +223,9 @@ def test_every_way_to_build_gives_the_same_in_declared_order(build: Any):
     assert values == (0.5, "l", (1, 2))
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, {0: "loss"}, [("loss",)], [(0, 1)], [["loss", 1]], [], (), ("loss", 1), "ab"])
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, {0: "loss"}, [("loss",)], [(0, 1)], [["loss", 1]], [], (), ("loss", 1), "ab"]
+)
 def test_a_lone_value_that_names_no_field_is_the_first_fields(value: Any):
     assert views(Masked(value))[1] == (value,)
 
@@ -373,7 +376,7 @@ def test_pop_gives_the_value_or_the_default():
     output = full()
     assert output.pop("loss") == 0.5
     assert output.pop("loss", 7) == 7
-    with pytest.raises(FieldKeyError, match="^Masked holds no 'loss': it is returned when labels are passed$"):
+    with pytest.raises(FieldKeyError, match=r"^Masked holds no 'loss': it is returned when labels are passed$"):
         output.pop("loss")
 
 
@@ -396,13 +399,13 @@ def test_setdefault_gives_what_is_there():
 )
 def test_writing_what_is_no_field_is_refused_and_changes_nothing(write: Any, error: type[Exception]):
     output = full()
-    with pytest.raises(error, match="^Masked has no field 'logit' to set; did you mean 'logits'\\?$"):
+    with pytest.raises(error, match=r"^Masked has no field 'logit' to set; did you mean 'logits'\?$"):
         write(output)
     assert views(output)[1] == (0.5, "l", (1, 2))
 
 
 def test_assigning_by_index_is_refused():
-    with pytest.raises(FieldKeyError, match="^Masked is assigned by field name, not by 0$"):
+    with pytest.raises(FieldKeyError, match=r"^Masked is assigned by field name, not by 0$"):
         full()[0] = 1  # pyright: ignore[reportArgumentType]
 
 
@@ -478,18 +481,18 @@ def collect(*values: Any, **named: Any) -> Any:
         lambda output: [*output],
         lambda output: (*output, 1),
         lambda output: {*output},
-        lambda output: print(*output),
+        lambda output: max(*output),
     ],
 )
 def test_unpacking_is_refused(unpack: Any):
-    with pytest.raises(TypeError, match=r"^Masked iterates over field names, so .* strings; unpack out\.to_tuple\(\) in"):
+    with pytest.raises(TypeError, match=r"^Masked iterates over field names, so .* strings; unpack out\.to_tuple"):
         unpack(Masked(loss=1, logits="l"))
 
 
 def for_loop(output: Any) -> list[str]:
     names: list[str] = []
     for name in output:
-        names.append(name)  # noqa: PERF402
+        names.append(name)
     return names
 
 
@@ -550,14 +553,15 @@ def test_a_field_without_default_defaults_to_none():
 
 def test_replace_is_a_new_output_that_shares_the_rest():
     output = full()
-    for changed in (output.replace(loss=None, attentions=(3,)), dataclasses.replace(output, loss=None, attentions=(3,))):
+    changes: dict[str, Any] = {"loss": None, "attentions": (3,)}
+    for changed in (output.replace(**changes), dataclasses.replace(output, **changes)):
         assert views(changed)[:2] == (["logits", "hidden_states", "attentions"], ("l", (1, 2), (3,)))
         assert changed.hidden_states is output.hidden_states
     assert views(output)[1] == (0.5, "l", (1, 2))
 
 
 def test_replace_refuses_what_is_no_field():
-    with pytest.raises(UsageError, match="^Masked has no field 'logit'; did you mean 'logits'"):
+    with pytest.raises(UsageError, match=r"^Masked has no field 'logit'; did you mean 'logits'"):
         full().replace(logit=1)
 
 
@@ -576,9 +580,9 @@ def test_the_decorator_on_top_changes_nothing():
     assert output == Decorated(logits="l")
     assert Decorated(logits=np.ones(2)) == Decorated(logits=np.ones(2))
     assert views(Decorated([("logits", "l")]))[:2] == (["logits", "mode", "notes"], ("l", "mean", []))
-    with pytest.raises(UsageError, match="did you mean 'logits'"):
+    with pytest.raises(UsageError, match=r"did you mean 'logits'"):
         Decorated(logit=1)
-    with pytest.raises(TypeError, match="unhashable"):
+    with pytest.raises(TypeError, match=r"unhashable"):
         hash(output)
 
 
@@ -587,7 +591,7 @@ def test_the_decorator_on_top_keeps_what_returns_a_field():
     class Stated(ModelOutput):
         extra: int | None = dataclasses.field(default=None, metadata={"returned_when": "extra=True"})
 
-    with pytest.raises(KeyError, match="it is returned when extra=True$"):
+    with pytest.raises(KeyError, match=r"it is returned when extra=True$"):
         Stated()["extra"]
 
 
@@ -731,7 +735,7 @@ def test_constants_are_no_fields():
     assert field_names(Versioned) == ("loss",)
     assert views(Versioned(loss=1))[:2] == (["loss"], (1,))
     assert Versioned(1).version == 3
-    with pytest.raises(UsageError, match="no field 'version'"):
+    with pytest.raises(UsageError, match=r"no field 'version'"):
         Versioned(version=4)
 
 
@@ -766,7 +770,7 @@ def define(annotations: dict[str, Any], bases: tuple[type, ...] = (ModelOutput,)
 @pytest.mark.parametrize(
     ("annotations", "body", "message"),
     [
-        ({}, {"loss": 1.0}, "Bad.loss has a value but no annotation, so it would not be a field; write `loss: Type | N"),
+        ({}, {"loss": 1.0}, "Bad.loss has a value but no annotation, so it would not be a field; write `loss: Type"),
         ({"loss": list}, {"loss": []}, "Bad.loss has the mutable default list, shared by all outputs; use None or da"),
         ({"loss": dict}, {"loss": {}}, "Bad.loss has the mutable default dict"),
         ({"loss": Any}, {"loss": np.ones(2)}, "Bad.loss has the mutable default ndarray"),
@@ -782,13 +786,13 @@ def define(annotations: dict[str, Any], bases: tuple[type, ...] = (ModelOutput,)
     ],
 )
 def test_a_malformed_class_is_refused_by_class_and_field(annotations: Any, body: Any, message: str):
-    with pytest.raises(DefinitionError, match="^" + re.escape(message)):
+    with pytest.raises(DefinitionError, match=r"^" + re.escape(message)):
         define(annotations, **body)
 
 
 @pytest.mark.parametrize("hidden", [lambda self: 1, property(lambda self: 1), staticmethod(len)])
 def test_a_method_over_an_inherited_field_is_refused(hidden: Any):
-    with pytest.raises(DefinitionError, match=r"^Bad\.loss is both an inherited field and a method; rename one of them$"):
+    with pytest.raises(DefinitionError, match=r"^Bad\.loss is both an inherited field and a method; rename one"):
         define({}, (Masked,), loss=hidden)
 
 
@@ -841,7 +845,10 @@ def python(code: str, *arguments: str, cwd: Path) -> str:
 def test_pickling_works_across_processes(tmp_path: Path):
     (tmp_path / "mine.py").write_text(
         "from modeloutputs import ModelOutput\n"
-        "class Mine(ModelOutput):\n    loss: float | None = None\n    mode: str | None = 'mean'\n    last: int | None = None\n"
+        "class Mine(ModelOutput):\n"
+        "    loss: float | None = None\n"
+        "    mode: str | None = 'mean'\n"
+        "    last: int | None = None\n"
     )
     write = "import mine, pickle; pickle.dump(mine.Mine(last=1, loss=.5, mode=None), open('out.pkl', 'wb'))"
     read = "import pickle; out = pickle.load(open('out.pkl', 'rb')); print(list(out.items()), out.mode, type(out))"
@@ -861,7 +868,7 @@ def test_unflatten_takes_values_as_they_are():
 
 def test_equal_is_same_class_same_fields_equal_values():
     assert full() == full()
-    assert not full() != full()
+    assert (full() != full()) is False
     assert full() != full().replace(loss=0.25)
     assert full() != full().replace(attentions=(3,))
     assert full() != full().to_dict()
@@ -897,7 +904,7 @@ def test_arrays_compare_to_one_truth(left: Any, right: Any, same: bool):
 
 
 def test_outputs_are_unhashable():
-    with pytest.raises(TypeError, match="unhashable type: 'Masked'"):
+    with pytest.raises(TypeError, match=r"unhashable type: 'Masked'"):
         hash(full())
 
 

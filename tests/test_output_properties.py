@@ -14,9 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from modeloutputs import FieldAttributeError, FieldIndexError, FieldKeyError, ModelOutput, UsageError
 
-VALUES = st.one_of(
-    st.integers(-2, 2), st.text("ab", max_size=2), st.booleans(), st.lists(st.integers(0, 1), max_size=2), st.floats(0, 1)
-)
+NUMBERS = st.integers(-2, 2) | st.floats(0, 1) | st.booleans()
+VALUES = NUMBERS | st.text("ab", max_size=2) | st.lists(st.integers(0, 1), max_size=2)
 MAYBE = st.none() | VALUES
 FACTORY = object()
 
@@ -38,7 +37,9 @@ def define(defaults: dict[str, Any]) -> type[ModelOutput]:
 class OutputMachine(RuleBasedStateMachine):
     """`output` is what is tested; `declared` and `values` are what it should be."""
 
-    @initialize(defaults=st.dictionaries(NAMES, DEFAULTS, min_size=1, max_size=5), decorated=st.booleans(), data=st.data())
+    @initialize(
+        defaults=st.dictionaries(NAMES, DEFAULTS, min_size=1, max_size=5), decorated=st.booleans(), data=st.data()
+    )
     def define_and_build(self, defaults: dict[str, Any], decorated: bool, data: st.DataObject) -> None:
         self.cls = define(defaults)
         if decorated:
@@ -163,10 +164,8 @@ class OutputMachine(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         self.output = type(self.output)((name, value) for name, value in self.output.items())
-        self.values = {}
-        absent = {name: default for name, default in self.defaults.items() if name not in self.output}
-        self.store(dict(self.output.items()) | absent)
-        self.store({name: self.output[name] for name in self.output})
+        kept, self.values = self.values, {}
+        self.store(self.defaults | kept)
 
     @precondition(lambda self: len(self.values) > 1)
     @rule()

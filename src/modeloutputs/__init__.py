@@ -4,7 +4,9 @@
 `modeloutputs.torch`; the command line is `modeloutputs --help`.
 """
 
-from .contract import check
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -22,7 +24,10 @@ from .errors import (
     UsageError,
 )
 from .output import ALWAYS, ModelOutput
-from .serialization import load, save
+
+if TYPE_CHECKING:
+    from .contract import check
+    from .serialization import load, save
 
 __all__ = [
     "ALWAYS",
@@ -46,3 +51,14 @@ __all__ = [
     "save",
 ]
 __version__ = "0.1.0"
+
+# Found when first asked for: whoever only declares outputs need not pay for reading files.
+_LATER = {"check": "contract", "load": "serialization", "save": "serialization"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = value
+    return value

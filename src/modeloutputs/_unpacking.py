@@ -2,8 +2,11 @@
 
 CPython only: the instruction that the calling frame is executing says which it is. Elsewhere (another
 interpreter, a compiler that traces the call) the answer is "not unpacking" and dictionary behaviour stands.
+One pattern is taken for unpacking though it is none: a lazy iterator that iterates outputs while itself being unpacked,
+`a, b = map(list, outputs)`; write `a, b = [list(o) for o in outputs]`.
 """
 
+import dis
 import opcode
 import sys
 from types import FrameType
@@ -17,9 +20,17 @@ _UNPACKING = frozenset(
         "UNPACK_EX",  # a, *rest = output
         "LIST_EXTEND",  # f(x, *output), [*output]
         "SET_UPDATE",  # {*output}
-        "CALL_FUNCTION_EX",  # f(*output)
     )
     if name in opcode.opmap
+)
+_CALL_STAR = opcode.opmap.get("CALL_FUNCTION_EX")  # f(*output), but also zip(*outputs), which iterates each
+_LOADS = frozenset(
+    code
+    for name, code in opcode.opmap.items()
+    if name.startswith(("LOAD_FAST", "LOAD_NAME", "LOAD_GLOBAL", "LOAD_DEREF"))
+)
+_BUILDS = frozenset(
+    opcode.opmap[name] for name in ("BUILD_LIST", "BUILD_TUPLE", "LIST_TO_TUPLE") if name in opcode.opmap
 )
 
 
@@ -28,6 +39,22 @@ def in_compiler_trace() -> bool:
     return False
 
 
-def is_unpacking(frame: FrameType) -> bool:
-    """Whether the instruction that `frame` is executing unpacks an iterable."""
-    return sys.implementation.name == "cpython" and frame.f_code.co_code[frame.f_lasti] in _UNPACKING
+def is_unpacking(frame: FrameType, iterated: object) -> bool:
+    """Whether the instruction that `frame` is executing unpacks what is being iterated."""
+    if sys.implementation.name != "cpython":
+        return False
+    instruction = frame.f_code.co_code[frame.f_lasti]
+    if instruction == _CALL_STAR:
+        return _is_starred(frame, iterated)
+    return instruction in _UNPACKING
+
+
+def _is_starred(frame: FrameType, iterated: object) -> bool:
+    """Tell `f(*output)` from a call of other starred arguments whose callee iterates the output, by what was loaded."""
+    previous = [i for i in dis.get_instructions(frame.f_code) if i.offset < frame.f_lasti and i.opname != "CACHE"][-1]
+    if previous.opcode in _BUILDS:
+        return False
+    if previous.opcode in _LOADS:
+        name = previous.argval
+        return frame.f_locals.get(name, frame.f_globals.get(name)) is iterated
+    return True

@@ -1,8 +1,8 @@
 """Finds, reads and writes checkpoints: a folder or a hub id; safetensors in one file or in shards. No framework.
 
 A safetensors file is 8 bytes of header length, a JSON header with each tensor's dtype, shape and byte range, and the
-bytes. It is read here, not through the safetensors library, so that each tensor's bytes go from the file straight
-into memory that the framework allocated: peak memory is the weights themselves, where a memory map counts twice.
+bytes. Its header is read here, not through the safetensors library, which tells no byte ranges: with them each
+framework maps the file into memory its own way, without a copy.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,6 @@ __all__ = [
     "atomic_path",
     "find_checkpoint",
     "inside",
-    "read_into",
     "read_json",
     "read_safetensors_header",
     "read_weight_map",
@@ -42,50 +41,63 @@ DTYPE_BITS = {
 }  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_FILES = ("*.json", "*.txt")
 _MAX_HEADER = 100_000_000  # bytes; the safetensors format's own limit
+_MAX_AXES = 64  # what NumPy takes
 
 
 # -- finding ------------------------------------------------------------------------------------------------------
 
 
-def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None = None) -> Path:
+def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
     """Return the folder of a checkpoint: the folder named, else the hub's id of that name, fetched or from its cache.
+
+    Args:
+        name_or_path: folder or hub id.
+        revision: branch, tag or commit, of a hub id.
+        weights: fetch them too; configurations and tokenizers do without, which are gigabytes less.
 
     Raises:
         CheckpointNotFoundError: there is no such folder, and no such id can be had from the hub.
         MissingDependencyError: it could be a hub id, and huggingface-hub is not installed.
     """
-    folder = Path(name_or_path)
-    if folder.is_dir():
+    name, folder = os.fspath(name_or_path), Path(name_or_path)
+    if name and folder.is_dir():
         return folder
     if folder.is_file():
         raise CheckpointNotFoundError(f"{str(folder)!r} is a file; pass the folder that holds config.json and weights")
-    name = os.fspath(name_or_path)
     if not _HUB_ID.fullmatch(name):
         raise CheckpointNotFoundError(f"there is no folder {name!r}, and it cannot be a hub id like 'owner/name'")
-    return _from_hub(name, revision)
+    return _from_hub(name, revision, weights)
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, weights: bool) -> Path:
+    folder = _fetch(name, revision, (*_HUB_FILES, *(["*.safetensors"] if weights else [])))
+    if weights and not any(folder.glob("*.safetensors")):
+        folder = _fetch(name, revision, (*_HUB_FILES, "pytorch_model*.bin"))
+    return folder
+
+
+def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    """Have the hub's library fetch the files of these patterns, those of subfolders left out."""
     try:
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     except ImportError:
         raise MissingDependencyError(
             f"there is no folder {name!r}; to load it as a hub id, install modeloutputs[hub]"
         ) from None
-    patterns = ["*.json", "*.txt", "*.safetensors"]
     try:
-        folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
-        if not any(folder.glob("*.safetensors")):
-            patterns.append("pytorch_model*.bin")
-            folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        folder = snapshot_download(name, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
+    except Exception as error:  # noqa: BLE001  # its own errors, and those of whichever HTTP library it uses
         raise CheckpointNotFoundError(
-            f"there is no folder {name!r} here, and no such checkpoint could be had from the hub ({reason})"
+            f"there is no folder {name!r} here, and no such checkpoint could be had from the hub ({first_line(error)})"
         ) from None
-    return folder
+    return Path(folder)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none: other libraries write paragraphs."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -94,7 +106,7 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         CheckpointError: the name is absolute or climbs out.
     """
-    if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name:
+    if Path(name).anchor or ".." in Path(name).parts or "\\" in name:
         raise CheckpointError(f"{str(folder)!r} names a file outside itself, {name!r}; it is not followed")
     return folder / name
 
@@ -111,9 +123,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise CheckpointNotFoundError(f"{str(path.parent)!r} has no {path.name}; is it a checkpoint folder?") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{str(path)!r} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise FileFormatError(f"{str(path)!r} should hold a JSON object, and holds a {type(content).__name__}")
@@ -154,7 +166,9 @@ def read_index(path: Path) -> dict[str, str]:
         FileFormatError: the file is not an index.
     """
     weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in cast("dict[str, Any]", weight_map).values()):
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(v, str) for v in cast("dict[str, Any]", weight_map).values()
+    ):
         raise FileFormatError(f"{str(path)!r} has no weight_map from tensor to file name")
     return cast("dict[str, str]", weight_map)
 
@@ -187,9 +201,20 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, TensorRecord], dict[s
     """Return the tensors of a safetensors file by name, and its metadata, without reading the tensors.
 
     Raises:
-        FileFormatError: the file is truncated, or its header is not one.
+        FileFormatError: the file is truncated, its header is not one, or its tensors overlap or leave gaps.
     """
     size = path.stat().st_size
+    header, start = _read_header(path, size)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: __metadata__ is no JSON object")
+    records = {name: _record(path, name, entry, start, size) for name, entry in header.items()}
+    _check_cover(path, records, start, size)
+    return records, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()}
+
+
+def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file of `size` bytes, and the byte at which it ends."""
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER + 1
@@ -198,23 +223,21 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, TensorRecord], dict[s
         text = file.read(length)
     try:
         header: Any = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {error}") from None
     if not isinstance(header, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: not a JSON object")
-    header = cast("dict[str, Any]", header)
-    metadata = header.pop("__metadata__", {})
-    records = {name: _record(path, name, entry, 8 + length, size) for name, entry in header.items()}
-    return records, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()}
+    return cast("dict[str, Any]", header), 8 + length
 
 
 def _record(path: Path, name: str, entry: Any, base: int, size: int) -> TensorRecord:
     try:
-        dtype, shape, (start, stop) = entry["dtype"], tuple(map(int, entry["shape"])), map(int, entry["data_offsets"])
-        expected = math.prod(shape) * DTYPE_BITS[dtype] // 8
+        dtype, shape, start, stop = _entry(entry)
+        bits = DTYPE_BITS[dtype]
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{str(path)!r} describes tensor {name!r} wrongly ({error!r})") from None
-    if min(shape, default=0) < 0 or start < 0 or stop - start != expected:
+    expected = math.prod(shape) * bits // 8
+    if stop - start != expected:
         raise FileFormatError(
             f"{str(path)!r} gives tensor {name!r} {stop - start} bytes, and {dtype} of shape {shape} takes {expected}"
         )
@@ -223,27 +246,33 @@ def _record(path: Path, name: str, entry: Any, base: int, size: int) -> TensorRe
     return TensorRecord(path, dtype, shape, base + start, base + stop)
 
 
-def read_into(record: TensorRecord, buffer: memoryview) -> None:
-    """Read a tensor's bytes into memory of exactly that size.
+def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Take a header's entry apart; a bool, a fraction or a number beyond 64 bits is no size."""
+    dtype, shape, (start, stop) = entry["dtype"], list(entry["shape"]), entry["data_offsets"]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, stop)):
+        raise ValueError(f"shape {shape} and data_offsets {[start, stop]} should be whole numbers from 0")
+    if len(shape) > _MAX_AXES:
+        raise ValueError(f"{len(shape)} axes, more than {_MAX_AXES}")
+    return dtype, tuple(shape), start, stop
 
-    Raises:
-        FileFormatError: the file ended early; it was cut off since its header was read.
-    """
-    with record.path.open("rb", buffering=0) as file:
-        file.seek(record.start)
-        done = 0
-        while done < len(buffer):
-            count = file.readinto(buffer[done:])
-            if not count:
-                raise FileFormatError(f"{str(record.path)!r} ended while it was read, at byte {record.start + done}")
-            done += count
+
+def _check_cover(path: Path, records: Mapping[str, TensorRecord], start: int, size: int) -> None:
+    """Hold the format's rule that the tensors, one after the other, are all that follows the header."""
+    for name, record in sorted(records.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if record.start != start:
+            raise FileFormatError(
+                f"{str(path)!r} is corrupt: tensor {name!r} should start at byte {start}, and starts at {record.start}"
+            )
+        start = record.stop
+    if start != size:
+        raise FileFormatError(f"{str(path)!r} is corrupt: its tensors end at byte {start}, the file at {size}")
 
 
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Generator[Path, None, None]:
     """Give a temporary path beside `target` that replaces it when the block ends well, and vanishes when it fails."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
     os.close(handle)

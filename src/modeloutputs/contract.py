@@ -177,7 +177,7 @@ def _mapping_fault(value: Any, arguments: tuple[Any, ...], where: str, bound: di
 
 def _leaf_fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) -> str | None:
     axes: str | None = getattr(annotation, "dim_str", None)
-    if not isinstance(annotation, type) or isinstance(value, annotation):
+    if not isinstance(annotation, type) or _is_instance(value, annotation):
         if axes is not None:
             bound.update(_bindings(axes, tuple(value.shape)))
         return None  # what is no class (Any, a type variable, a literal) promises nothing that can be checked here
@@ -187,6 +187,13 @@ def _leaf_fault(value: Any, annotation: Any, where: str, bound: dict[str, int]) 
     expected = f"{_dtype_name(annotation)}[{axes}]" + (f" with {known}" if known else "")
     wrong_type = "" if isinstance(value, _array_type(annotation)) else f" of {type(value).__name__}"
     return f"{where}: expected {expected}, found {summary(value)}{wrong_type}"
+
+
+def _is_instance(value: Any, annotation: type[Any]) -> bool:
+    try:
+        return isinstance(value, annotation)
+    except TypeError:
+        return True  # Any, a TypedDict, a protocol: not for isinstance
 
 
 def _bindings(axes: str, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
@@ -223,9 +230,11 @@ def _axes(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return _options(list(dict.fromkeys(_axes(option) for option in arguments)))
-    if origin is tuple and arguments[-1] is Ellipsis:
+    if origin is tuple and arguments[-1:] == (...,):
         return f"tuple of {_axes(arguments[0])}"
-    if origin in (tuple, list):
+    if origin is list:
+        return f"list of {_axes(arguments[0])}"
+    if origin is tuple:
         runs = ((text, len(list(run))) for text, run in groupby(map(_axes, arguments)))
         return " + ".join(text if count == 1 else f"{count} x {text}" for text, count in runs)
     if hasattr(annotation, "dim_str"):

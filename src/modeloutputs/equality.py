@@ -36,16 +36,18 @@ def _equal_sequences(left: list[Any], right: list[Any]) -> bool:
 
 
 def _equal_arrays(left: Any, right: Any) -> bool:
-    if tuple(left.shape) != tuple(right.shape) or left.dtype != right.dtype:
-        return False
-    if hasattr(right, "to") and getattr(left, "device", None) != getattr(right, "device", None):
-        right = right.to(left.device)
-    return _truth_of_equality(left, right)
+    same_form = tuple(left.shape) == tuple(right.shape) and left.dtype == right.dtype
+    return same_form and _truth_of_equality(left, right)
+
+
+def _brought_to(left: Any, right: Any) -> Any:
+    elsewhere = hasattr(right, "to") and getattr(left, "device", None) != getattr(right, "device", None)
+    return right.to(left.device) if elsewhere else right
 
 
 def _truth_of_equality(left: Any, right: Any) -> bool:
     try:
-        same = left == right
+        same = left == _brought_to(left, right)
         if type(same).__module__.startswith("tensorflow"):
             same = same.numpy()
         return bool(same.all() if hasattr(same, "all") else same)

@@ -1,6 +1,5 @@
 """The exceptions of this library: one family, each also the builtin that a caller would think of catching."""
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -83,6 +82,8 @@ class CheckpointWarning(UserWarning):
 
 def nearest(name: object, candidates: Iterable[str]) -> str:
     """Give `"; did you mean 'logits'?"` for the candidate that resembles `name`, or the list of candidates."""
+    import difflib  # only an error needs it
+
     names = list(candidates)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names) or 'none'}"

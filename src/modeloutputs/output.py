@@ -5,11 +5,12 @@ The values live in the dictionary itself and, under the same names, in the insta
 the two and the declared order together; a field that is None is in neither, and its attribute is the class's None.
 """
 
+import copyreg
 import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, NoReturn, Self, SupportsIndex, cast, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, cast, dataclass_transform, overload
 
 from . import _unpacking, trees
 from .errors import (
@@ -20,6 +21,8 @@ from .errors import (
     UsageError,
     nearest,
 )
+
+_new_object: Callable[..., Any] = copyreg.__newobj__  # type: ignore[attr-defined]  # pickle knows it by this name
 
 __all__ = ["ALWAYS", "ModelOutput", "field_names"]
 
@@ -87,12 +90,25 @@ class ModelOutput(dict[str, Any]):
     def __missing__(self, key: str) -> NoReturn:
         raise FieldKeyError(_why_absent(self, key))
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise FieldAttributeError(f"{_name(self)} has no field {name!r}{nearest(name, field_names(self))}")
+    if not TYPE_CHECKING:  # to a type checker these would say that every name is an attribute, misspelt ones too
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise FieldAttributeError(f"{_name(self)} has no field {name!r}{nearest(name, field_names(self))}")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in _fields(self):
+                nearby = nearest(name, field_names(self))
+                raise FieldAttributeError(f"{_name(self)} has no field {name!r} to set{nearby}")
+            _put(self, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if name not in _fields(self):
+                raise FieldAttributeError(f"{_name(self)} has no field {name!r} to delete")
+            _put(self, name, None)
 
     def __iter__(self) -> Iterator[str]:
         # The caller's frame is asked for here, not in a helper: a compiler can trace neither, only skip both.
-        if not _unpacking.in_compiler_trace() and _unpacking.is_unpacking(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+        if not _unpacking.in_compiler_trace() and _unpacking.is_unpacking(sys._getframe(1), self):  # pyright: ignore[reportPrivateUsage]
             raise UsageError(
                 f"{_name(self)} iterates over field names, so unpacking it would give strings; "
                 "unpack out.to_tuple() instead"
@@ -119,11 +135,6 @@ class ModelOutput(dict[str, Any]):
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _fields(self):
-            raise FieldAttributeError(f"{_name(self)} has no field {name!r} to set{nearest(name, field_names(self))}")
-        _put(self, name, value)
-
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in _fields(self):
             raise FieldKeyError(
@@ -132,11 +143,6 @@ class ModelOutput(dict[str, Any]):
                 else f"{_name(self)} is assigned by field name, not by {name!r}"
             )
         _put(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name not in _fields(self):
-            raise FieldAttributeError(f"{_name(self)} has no field {name!r} to delete")
-        _put(self, name, None)
 
     def __delitem__(self, name: str) -> None:
         self[name]  # raises with the reason where there is nothing to delete
@@ -201,11 +207,16 @@ class ModelOutput(dict[str, Any]):
 
     __copy__ = copy
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.to_dict())
-
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return self.__reduce__()
+        # What pickle has an instruction for: a new object of the class, then `__setstate__` with its attributes.
+        return _new_object, (type(self),), self.__dict__
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        _plain.update(self, attributes)
+        for name in self.__output_defaulted__:
+            if attributes.get(name) is None:
+                _plain.pop(self, name, None)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -278,15 +289,12 @@ def _put(output: ModelOutput, name: str, value: Any) -> None:
     attributes[name] = value
     for later in moved:
         _plain.__setitem__(output, later, _plain.pop(output, later))
+        attributes[later] = attributes.pop(later)  # pickled as they stand
 
 
 def _present_after(output: ModelOutput, name: str) -> list[str]:
     names = field_names(output)
     return [later for later in names[names.index(name) + 1 :] if later in output]
-
-
-def _restore(cls: type[ModelOutput], fields: dict[str, Any]) -> ModelOutput:
-    return cls.unflatten(fields.keys(), fields.values())
 
 
 # -- building -----------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def _writer(arrays: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Path, dic
 
 
 def _write_torch(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
     # Cloned, not only made contiguous: views of one storage (a cache's keys and values) are refused otherwise.
     own = {name: array.detach().cpu().clone(memory_format=_contiguous()) for name, array in arrays.items()}
@@ -110,7 +110,7 @@ def _contiguous() -> Any:
 
 def _write_numpy(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str]) -> None:
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, metadata=metadata)
 
@@ -144,7 +144,9 @@ def read_saved(path: str | os.PathLike[str]) -> SavedOutput:
         raise FileFormatError(f"{str(path)!r} holds tensors, but no output saved by modeloutputs")
     try:
         header = json.loads(metadata.pop(_KEY))
-        saved = SavedOutput(header["class"], header["fields"], header["structure"], records, metadata)
+        saved = SavedOutput(
+            str(header["class"]), list(map(str, header["fields"])), header["structure"], records, metadata
+        )
         lost = _arrays_of({"dict": saved.structure}) - set(records)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{str(path)!r} describes its output wrongly ({error!r})") from None
@@ -196,13 +198,13 @@ def _read_arrays(path: Path, framework: str | None) -> dict[str, Any]:
         raise InputError(f"framework is {framework!r}; expected 'torch' or 'numpy'")
     if framework != "numpy":
         try:
-            from safetensors.torch import load_file
+            from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
         except ImportError:
             if framework == "torch":
                 raise MissingDependencyError("framework='torch' needs modeloutputs[torch]") from None
         else:
             return cast("dict[str, Any]", load_file(path))
-    from safetensors.numpy import load_file as load_numpy
+    from safetensors.numpy import load_file as load_numpy  # pyright: ignore[reportUnknownVariableType]
 
     try:
         return cast("dict[str, Any]", load_numpy(path))
@@ -233,7 +235,7 @@ def _find_class(saved: SavedOutput) -> type[ModelOutput]:
 def _generic(saved: SavedOutput) -> type[ModelOutput]:
     """Make a class with the file's fields, for one that this process does not know."""
     name = saved.class_name.rpartition(".")[2]
-    if not name.isidentifier() or not all(isinstance(f, str) and f.isidentifier() for f in saved.fields):
+    if not all(part.isidentifier() for part in (name, *saved.fields)):
         raise FileFormatError(f"the file names its class {saved.class_name!r} and fields {saved.fields!r}, wrongly")
     namespace = {"__annotations__": dict.fromkeys(saved.fields, Any), "__module__": __name__}
     return cast("type[ModelOutput]", type(name, (ModelOutput,), namespace))

@@ -2,13 +2,14 @@
 
 import json
 import os
+import reprlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from .checkpoints import atomic_path, find_checkpoint, read_json
-from .errors import CheckpointNotFoundError, FileFormatError, InputError, MissingDependencyError
+from .errors import CheckpointNotFoundError, FileFormatError, InputError, MissingDependencyError, nearest
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -72,8 +73,8 @@ class BertTokenizer:
         backend.no_padding()
         self.backend = backend
         self.model_max_length = model_max_length
-        self.padding_side: Side = padding_side
-        self.truncation_side: Side = truncation_side
+        self.padding_side: Side = _check_side("padding_side", padding_side)
+        self.truncation_side: Side = _check_side("truncation_side", truncation_side)
         self._special_tokens = {**_SPECIAL_TOKENS, **(special_tokens or {})}
         self._lock = threading.Lock()  # truncation is a setting of the backend, not an argument
 
@@ -88,16 +89,19 @@ class BertTokenizer:
         Args:
             name_or_path: the folder, or the id.
             revision: branch, tag or commit, of a hub id.
-            **settings: of the constructor, and `do_lower_case`, over those of tokenizer_config.json.
+            **settings: over those of tokenizer_config.json: `model_max_length`, `padding_side`, `truncation_side`,
+                `do_lower_case`, `strip_accents`, `tokenize_chinese_chars`, and special tokens like `pad_token`.
 
         Raises:
             CheckpointNotFoundError: no folder, no such id, or neither file in it.
             FileFormatError: a file is corrupt.
+            InputError: a setting that there is not, or of a value that cannot be.
         """
-        folder = find_checkpoint(name_or_path, revision)
-        config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-        config = {**config, **settings}
-        special_tokens = {name: _token_text(config[name]) for name in _SPECIAL_TOKENS if config.get(name)}
+        _check_settings(settings)
+        folder = find_checkpoint(name_or_path, revision, weights=False)
+        path = folder / "tokenizer_config.json"
+        config = {**(read_json(path) if path.is_file() else {}), **settings}
+        special_tokens = {name: _token_text(name, config[name]) for name in _SPECIAL_TOKENS if config.get(name)}
         limit = config.get("model_max_length")
         return cls(
             _read_backend(folder, config, {**_SPECIAL_TOKENS, **special_tokens}),
@@ -117,7 +121,7 @@ class BertTokenizer:
             "model_max_length": self.model_max_length or 10**30,
             "padding_side": self.padding_side,
             "truncation_side": self.truncation_side,
-            "do_lower_case": getattr(self.backend.normalizer, "lowercase", True),
+            **{setting: getattr(self.backend.normalizer, ours, default) for setting, ours, default in _NORMALIZATION},
             **self._special_tokens,
         }
         contents = {
@@ -128,6 +132,12 @@ class BertTokenizer:
         for name, text in contents.items():
             with atomic_path(target / name) as path:
                 path.write_text(text, encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())  # a lock cannot go to another process
 
     # -- vocabulary ---------------------------------------------------------------------------------------------
 
@@ -150,7 +160,7 @@ class BertTokenizer:
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str | None]:
         """Return the tokens that ids stand for, None for ids outside the vocabulary."""
-        return [self.backend.id_to_token(int(i)) for i in ids]
+        return [self.backend.id_to_token(int(i)) if 0 <= i < _MAX_ID else None for i in ids]
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
         """Return the ids of tokens, the unknown token's for those that are none."""
@@ -160,11 +170,19 @@ class BertTokenizer:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text, without special ones."""
-        return self.backend.encode(text, add_special_tokens=False).tokens
+        return self(text, add_special_tokens=False).tokens()
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
-        """Return the text that ids stand for."""
-        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        """Return the text that ids stand for; ids beyond the vocabulary stand for none.
+
+        Raises:
+            InputError: a negative id, such as the -100 of labels that losses ignore.
+        """
+        numbers = [int(i) for i in ids]
+        if min(numbers, default=0) < 0 or max(numbers, default=0) >= _MAX_ID:
+            wrong = next(i for i in numbers if not 0 <= i < _MAX_ID)
+            raise InputError(f"{wrong} is no token id; leave out ids like -100 before decoding")
+        return self.backend.decode(numbers, skip_special_tokens=skip_special_tokens)
 
     def batch_decode(self, rows: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
         """Return the text of each row of ids."""
@@ -214,7 +232,8 @@ class BertTokenizer:
             `input_ids` and what was asked for: (batch, seq) int64 arrays, or lists, flat ones for a single text.
 
         Raises:
-            InputError: no text, texts and pairs of different number, or rows of different length for an array.
+            InputError: no text, texts and pairs of different number, rows of different length for an array, or an
+                option that cannot be.
         """
         rows, single = _rows(text, text_pair, is_split_into_words)
         encodings = self._encode(rows, truncation, max_length, add_special_tokens, is_split_into_words)
@@ -251,22 +270,39 @@ class BertTokenizer:
         is_split_into_words: bool,
     ) -> "list[Encoding]":
         strategy = _option("truncation", truncation, "do_not_truncate", _TRUNCATIONS)
-        limit = max_length or self.model_max_length
+        limit = self._limit(max_length)
         if strategy and limit is None:
             raise InputError("truncation was asked for, and neither max_length nor the tokenizer names a length")
+        if strategy and add_special_tokens:
+            self._check_room(cast("int", limit), pairs=any(isinstance(row, tuple) for row in rows))
         with self._lock:
-            if strategy:
-                self.backend.enable_truncation(
-                    cast("int", limit), strategy=cast("str", strategy), direction=self.truncation_side
-                )
             try:
+                if strategy:
+                    self.backend.enable_truncation(  # pyright: ignore[reportUnknownMemberType]
+                        cast("int", limit), strategy=strategy, direction=self.truncation_side
+                    )
                 return self.backend.encode_batch(
                     rows, is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
                 )
+            except TypeError:  # their types were looked at
+                raise InputError(
+                    "these texts cannot be encoded: one holds a lone surrogate, half a character"
+                ) from None
             except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
                 raise InputError(f"these texts cannot be encoded: {error}") from None
             finally:
                 self.backend.no_truncation()
+
+    def _limit(self, max_length: int | None) -> int | None:
+        """Return the length to cut off or pad to."""
+        _check_count("max_length", max_length)
+        return self.model_max_length if max_length is None else max_length
+
+    def _check_room(self, limit: int, pairs: bool) -> None:
+        """Refuse a length that special tokens alone exceed: the Rust library would not truncate at all."""
+        special = self.backend.num_special_tokens_to_add(pairs)
+        if limit < special:
+            raise InputError(f"max_length is {limit}, and the special tokens of a row alone are {special}")
 
     def _pad(
         self,
@@ -277,17 +313,21 @@ class BertTokenizer:
         multiple: int | None,
     ) -> None:
         strategy = _option("padding", padding, "do_not_pad", {"longest": "longest", "max_length": "max_length"})
+        _check_side("padding_side", side)
+        _check_count("pad_to_multiple_of", multiple)
         if strategy is None:
             return
-        length: int | None = max(map(len, encodings))
-        if strategy == "max_length":
-            length = max_length or self.model_max_length
+        length = max(map(len, encodings)) if strategy == "longest" else self._limit(max_length)
         if length is None:
             raise InputError("padding='max_length' was asked for, and neither max_length nor the tokenizer names it")
         length = -(-length // multiple) * multiple if multiple else length
-        token = self._special_tokens["pad_token"]
+        token, token_id = self._special_tokens["pad_token"], self.pad_token_id
+        if token_id is None:
+            raise InputError(f"padding was asked for, and the padding token {token!r} is not in the vocabulary")
         for encoding in encodings:
-            encoding.pad(length, direction=side, pad_id=self.pad_token_id, pad_type_id=0, pad_token=token)
+            encoding.pad(  # pyright: ignore[reportUnknownMemberType]
+                length, direction=side, pad_id=token_id, pad_type_id=0, pad_token=token
+            )
 
 
 _SPECIAL_TOKENS = {
@@ -297,6 +337,20 @@ _SPECIAL_TOKENS = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+# How tokenizer_config.json calls what BERT's normalizer does, how the normalizer calls it, and the default.
+_NORMALIZATION = (
+    ("do_lower_case", "lowercase", True),
+    ("strip_accents", "strip_accents", None),
+    ("tokenize_chinese_chars", "handle_chinese_chars", True),
+)
+_SETTINGS = (
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    *(setting for setting, _, _ in _NORMALIZATION),
+    *_SPECIAL_TOKENS,
+)
+_MAX_ID = 2**32
 _TRUNCATIONS = {"longest_first": "longest_first", "only_first": "only_first", "only_second": "only_second"}
 
 
@@ -311,8 +365,29 @@ def _option(name: str, value: bool | str, off: str, choices: dict[str, str]) -> 
     return choices[value]
 
 
-def _token_text(token: Any) -> str:
-    return cast("dict[str, str]", token)["content"] if isinstance(token, dict) else str(token)
+def _check_side(name: str, side: Side) -> Side:
+    if side not in ("left", "right"):
+        raise InputError(f"{name} is {side!r}; expected 'left' or 'right'")
+    return side
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and (not isinstance(count, int) or count < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"{name} is {count!r}; expected a positive integer or None")
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    for name in settings:
+        if name not in _SETTINGS:
+            raise InputError(f"tokenizers have no setting {name!r}{nearest(name, _SETTINGS)}")
+
+
+def _token_text(name: str, token: Any) -> str:
+    """Return a special token's text, which tokenizer_config.json gives alone or within a description."""
+    text = cast("dict[str, Any]", token).get("content") if isinstance(token, dict) else token
+    if not isinstance(text, str):
+        raise FileFormatError(f"the tokenizer's {name} is {token!r}; expected a text")
+    return text
 
 
 # -- reading files ------------------------------------------------------------------------------------------------
@@ -324,12 +399,25 @@ def _read_backend(folder: Path, config: dict[str, Any], special_tokens: dict[str
     if (folder / "tokenizer.json").is_file():
         read_json(folder / "tokenizer.json")  # says better than the Rust library what is wrong with a broken file
         try:
-            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
             raise FileFormatError(f"{str(folder / 'tokenizer.json')!r} is no tokenizer: {error}") from None
+        _set_normalization(backend, config)
+        return backend
     if (folder / "vocab.txt").is_file():
         return _wordpiece(_read_vocabulary(folder / "vocab.txt"), config, special_tokens)
     raise CheckpointNotFoundError(f"{str(folder)!r} has neither tokenizer.json nor vocab.txt")
+
+
+def _set_normalization(backend: "Tokenizer", config: dict[str, Any]) -> None:
+    """Have settings that were passed, or that tokenizer_config.json names, win over tokenizer.json, as in the peer."""
+    from tokenizers.normalizers import BertNormalizer
+
+    normalizer = backend.normalizer
+    if isinstance(normalizer, BertNormalizer):
+        for setting, ours, _ in _NORMALIZATION:
+            if setting in config:
+                setattr(normalizer, ours, config[setting])
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
@@ -362,7 +450,8 @@ def _wordpiece(vocabulary: dict[str, int], config: dict[str, Any], special_token
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
         special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
     )
-    backend.add_special_tokens([AddedToken(token, special=True) for token in special_tokens.values()])
+    special = [AddedToken(token, special=True) for token in special_tokens.values()]
+    backend.add_special_tokens(special)  # pyright: ignore[reportUnknownMemberType]
     return backend
 
 
@@ -371,9 +460,11 @@ def _wordpiece(vocabulary: dict[str, int], config: dict[str, Any], special_token
 
 def _rows(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
     """Return what the backend encodes, one entry a row, and whether a single text was passed."""
-    single = _is_one(text, split)
-    texts = [text] if single else list(text)
-    pairs: list[Any] = [] if pair is None else [pair] if single else list(pair)
+    single, one = _is_one(text, split), "list of words" if split else "string"
+    texts = [text] if single else _as_list(text, f"text is {{}}; expected a {one} or a list of such")
+    pairs: list[Any] = []
+    if pair is not None:
+        pairs = [pair] if single else _as_list(pair, "text_pair is {}, text is a list; expected a list too")
     if not texts:
         raise InputError("no text was passed; expected a string or a non-empty list of them")
     if pair is not None and len(pairs) != len(texts):
@@ -381,8 +472,14 @@ def _rows(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
     rows = list(zip(texts, pairs, strict=True)) if pair is not None else texts
     for i, row in enumerate(rows):
         if not _is_text(row, split) and not (_is_pair(row) and all(_is_text(part, split) for part in row)):
-            raise InputError(f"text {i} is a {type(row).__name__}; expected a string or a pair of strings")
+            raise InputError(f"text {i} is {reprlib.repr(row)}; expected a {one} or a pair of them")
     return [tuple(row) if pair is None and _is_pair(row) and not _is_text(row, split) else row for row in rows], single
+
+
+def _as_list(texts: Any, message: str) -> list[Any]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InputError(message.format(reprlib.repr(texts)))
+    return list(cast("Iterable[Any]", texts))
 
 
 def _is_one(text: Any, split: bool) -> bool:
@@ -403,7 +500,8 @@ def _check_even(encodings: "list[Encoding]") -> None:
     lengths = {len(encoding) for encoding in encodings}
     if len(lengths) > 1:
         raise InputError(
-            f"rows have {min(lengths)} to {max(lengths)} tokens and cannot be one array; pass padding=True"
+            f"rows have {min(lengths)} to {max(lengths)} tokens and cannot be one array; "
+            "pass padding=True, and truncation=True where max_length is to hold"
         )
 
 
@@ -422,13 +520,13 @@ def _as_array(values: list[Any], kind: str) -> Any:
 def _torch_array(array: Any) -> Any:
     import torch
 
-    return torch.from_numpy(array)
+    return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _jax_array(array: Any) -> Any:
     import jax.numpy as jnp
 
-    return jnp.asarray(array, dtype=int)
+    return jnp.asarray(array, dtype=int)  # pyright: ignore[reportUnknownMemberType]  # int32 unless x64 is enabled
 
 
 def _tensorflow_array(array: Any) -> Any:

@@ -1,11 +1,10 @@
 """Makes every output class a tree node of each framework that is, or later gets, imported. Imports none itself."""
 
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _unpacking
 
@@ -80,7 +79,7 @@ _REGISTRARS: "dict[str, Callable[[type[ModelOutput]], None]]" = {
 }
 
 
-class _ImportWatcher(importlib.abc.MetaPathFinder):
+class _ImportWatcher:
     """Sees the import of a framework coming and has all output classes registered once it is done."""
 
     def find_spec(
@@ -90,7 +89,7 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
             return None
         spec = self._find_without_me(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _NotifyingLoader(spec.loader)
+            spec.loader = cast("Any", _NotifyingLoader(spec.loader))
         return spec
 
     def _find_without_me(self, fullname: str) -> importlib.machinery.ModuleSpec | None:
@@ -100,7 +99,7 @@ class _ImportWatcher(importlib.abc.MetaPathFinder):
         return None
 
 
-class _NotifyingLoader(importlib.abc.Loader):
+class _NotifyingLoader:
     """Executes a module with its own loader, puts that loader back, then registers the output classes."""
 
     def __init__(self, loader: Any) -> None:

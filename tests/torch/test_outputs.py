@@ -47,13 +47,11 @@ FIELD_AXES = {
     "encoder_attentions": "tuple of (batch heads enc_seq enc_seq)",
     "cross_attentions": "tuple of (batch heads seq enc_seq)",
 }
-SELF_STATES = ", ".join(["(batch kv_heads past head_dim)"] * 2)
-CROSS_STATES = ", ".join(["(batch kv_heads enc_seq head_dim)"] * 2)
+CACHE = f"tuple of 2 x {AXES[KEYS]}"
+CACHE_WITH_CROSS = f"{CACHE} [+ 2 x {AXES[ENCODER_KEYS]}]"
 CLASS_AXES = {
     # The page gives no shape for the first of these; the cache is the same as in the other decoders.
-    ("CausalLMOutputWithCrossAttentions", "past_key_values"): (
-        f"tuple of [{SELF_STATES}] or [{SELF_STATES}, {CROSS_STATES}]"
-    ),
+    ("CausalLMOutputWithCrossAttentions", "past_key_values"): CACHE_WITH_CROSS,
     # Each choice is a sequence of its own.
     ("MultipleChoiceModelOutput", "hidden_states"): "tuple of (batch*choices seq hidden)",
     ("MultipleChoiceModelOutput", "attentions"): "tuple of (batch*choices heads seq seq)",
@@ -74,9 +72,7 @@ def expected_axes(class_name: str, field: dict[str, typing.Any]) -> str:
     if name in FIELD_AXES:
         return FIELD_AXES[name]
     if name == "past_key_values":
-        self_only = f"[{AXES[KEYS]}, {AXES[KEYS]}]"
-        both = f"[{SELF_STATES}, {CROSS_STATES}]"
-        return f"tuple of {self_only}" + (f" or {both}" if ENCODER_KEYS in shapes else "")
+        return CACHE_WITH_CROSS if ENCODER_KEYS in shapes else CACHE
     axes = " or ".join(dict.fromkeys(AXES[shape] for shape in shapes))
     if shapes == [WEIGHTS] and "past_key_values" in [other["name"] for other in PAGE[class_name]]:
         axes = "(batch heads seq past)"

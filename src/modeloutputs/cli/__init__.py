@@ -16,7 +16,10 @@ from .show import show
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="What a transformer returns, typed.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="What a transformer returns, typed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 app.command()(run)
 app.command()(show)

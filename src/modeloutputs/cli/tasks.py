@@ -57,7 +57,7 @@ def run_task(
         CheckpointError: the checkpoint cannot be loaded.
     """
     model_class, predict, overrides = _TASKS[task]
-    torch.manual_seed(0)  # a head that the checkpoint lacks is random, but the same in every run
+    torch.random.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # a head that the checkpoint lacks is random, but the same in every run
     tokenizer = BertTokenizer.from_pretrained(name_or_path)
     model = model_class.from_pretrained(name_or_path, **overrides)
     config = cast("BertConfig", model.config)
@@ -130,13 +130,17 @@ def _name(config: BertConfig, index: int) -> str:
 
 def _predict_features(example: Example) -> list[str]:
     norms = example.output.pooler_output.norm(dim=-1)
-    return [f"{_quote(text)}: pooled vector of norm {norm:.3f}" for text, norm in zip(example.texts, norms, strict=True)]
+    return [
+        f"{_quote(text)}: pooled vector of norm {norm:.3f}" for text, norm in zip(example.texts, norms, strict=True)
+    ]
 
 
 def _predict_rows(example: Example) -> list[str]:
     logits = example.output.logits.float()
     if logits.shape[1] == 1:
-        return [f"{_quote(text)}: {value:.4f}" for text, value in zip(example.texts, logits[:, 0].tolist(), strict=True)]
+        return [
+            f"{_quote(text)}: {value:.4f}" for text, value in zip(example.texts, logits[:, 0].tolist(), strict=True)
+        ]
     several = example.config.problem_type == "multi_label_classification"
     probabilities = logits.sigmoid() if several else logits.softmax(-1)
     lines: list[str] = []
@@ -188,9 +192,9 @@ def _predict_next_token(example: Example) -> list[str]:
 
 
 def _top_tokens(tokenizer: BertTokenizer, probabilities: Tensor) -> str:
-    top = probabilities.topk(5)
-    tokens = tokenizer.convert_ids_to_tokens(top.indices.tolist())
-    return ", ".join(f"{token} ({p:.1%})" for token, p in zip(tokens, top.values.tolist(), strict=True))
+    top: Any = probabilities.topk(5)
+    named = zip(tokenizer.convert_ids_to_tokens(top.indices.tolist()), top.values.tolist(), strict=True)
+    return ", ".join(f"{token} ({value:.1%})" for token, value in named)
 
 
 def _predict_span(example: Example) -> list[str]:

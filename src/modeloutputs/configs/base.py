@@ -11,6 +11,7 @@ from ..errors import CheckpointError, InputError, nearest
 
 __all__ = ["Config"]
 
+DEFAULT_LABELS = 2
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
@@ -30,7 +31,7 @@ class Config:
     tie_word_embeddings: bool = True
     is_decoder: bool = False
     add_cross_attention: bool = False
-    num_labels: int = 2
+    num_labels: int = DEFAULT_LABELS
     id2label: dict[int, str] | None = None
     label2id: dict[str, int] | None = None
     problem_type: str | None = None
@@ -38,15 +39,34 @@ class Config:
     other: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], repr=False)
 
     def __post_init__(self) -> None:
-        if self.id2label is None:
-            self.id2label = {i: f"LABEL_{i}" for i in range(self.num_labels)}
-        self.id2label = {int(i): label for i, label in self.id2label.items()}
-        self.num_labels = len(self.id2label)
-        self.label2id = {label: i for i, label in self.id2label.items()}
+        self._settle_labels()
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
             raise InputError(f"problem_type is {self.problem_type!r}{nearest(self.problem_type, PROBLEM_TYPES)}")
         if self.add_cross_attention and not self.is_decoder:
             raise InputError("add_cross_attention=True needs is_decoder=True: only a decoder attends to an encoder")
+
+    def _settle_labels(self) -> None:
+        """Make num_labels, id2label and label2id, of which any may be given, say the same."""
+        self.require_positive("num_labels")
+        try:
+            self.id2label = self._labels()
+            label2id = {label: i for i, label in self.id2label.items()}
+        except (AttributeError, TypeError, ValueError):
+            raise InputError(
+                f"id2label is {self.id2label!r} and label2id {self.label2id!r}; expected mappings of number and label"
+            ) from None
+        if self.num_labels not in (DEFAULT_LABELS, len(self.id2label)):
+            raise InputError(
+                f"num_labels is {self.num_labels}, and the labels are {len(self.id2label)}; pass one of them"
+            )
+        self.num_labels, self.label2id = len(self.id2label), label2id
+
+    def _labels(self) -> dict[int, str]:
+        if self.id2label:
+            return {int(i): label for i, label in self.id2label.items()}
+        if self.label2id:
+            return {int(i): label for label, i in self.label2id.items()}
+        return {i: f"LABEL_{i}" for i in range(self.num_labels)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], **overrides: Any) -> Self:
@@ -64,10 +84,18 @@ class Config:
         values = {**values, **overrides}
         if "torch_dtype" in values:
             values.setdefault("dtype", values.pop("torch_dtype"))
-        if "num_labels" in overrides and "id2label" not in overrides:
-            values = {name: value for name, value in values.items() if name not in ("id2label", "label2id")}
+        values = cls._without_stale_labels(values, overrides)
         other = {name: value for name, value in values.items() if name not in known and name != "model_type"}
         return cls(**{name: value for name, value in values.items() if name in known}, other=other)
+
+    @staticmethod
+    def _without_stale_labels(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what a config.json says of labels where an override says otherwise."""
+        given = {"num_labels", "id2label", "label2id"} & overrides.keys()
+        if not given or (given == {"num_labels"} and overrides["num_labels"] == len(values.get("id2label") or ())):
+            return values
+        stale = {"num_labels", "id2label", "label2id"} - given
+        return {name: value for name, value in values.items() if name not in stale}
 
     @classmethod
     def _check_architecture(cls, model_type: Any) -> None:
@@ -78,15 +106,19 @@ class Config:
             )
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **overrides: Any) -> Self:
-        """Read config.json from a checkpoint folder or a hub id; see `from_dict`."""
-        return cls.from_dict(read_json(find_checkpoint(name_or_path) / "config.json"), **overrides)
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike[str], *, revision: str | None = None, **overrides: Any
+    ) -> Self:
+        """Read config.json from a checkpoint folder or a hub id, at a `revision` of it; see `from_dict`."""
+        folder = find_checkpoint(name_or_path, revision, weights=False)
+        return cls.from_dict(read_json(folder / "config.json"), **overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what config.json holds: declared fields first, then what was read beyond them."""
-        declared = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "other"}
-        declared.pop("num_labels")  # the number of entries of id2label
-        present = {name: value for name, value in declared.items() if value is not None}
+        omitted = ("other", "num_labels")  # the second is the number of entries of id2label
+        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self) if f.name not in omitted}
+        # None is left out where it is the default, and else written: left out, it would be read as the default.
+        present = {name: value for name, (value, default) in values.items() if value is not None or default is not None}
         return {"model_type": self.model_type, **present, **self.other}
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -103,5 +135,16 @@ class Config:
         """
         for name in names:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{type(self).__name__}.{name} is {value!r}; it must be a positive integer")
+
+    def require_rate(self, *names: str) -> None:
+        """Refuse a dropout rate that is none; None, where a setting may be it, is let through.
+
+        Raises:
+            InputError: naming the setting and its value.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+                raise InputError(f"{type(self).__name__}.{name} is {value!r}; it must be between 0 and 1")

@@ -14,8 +14,8 @@ class BertConfig(Config):
     """Sizes and rates of a BERT model (Devlin et al., 2019, section 3), named as in its config.json.
 
     Raises:
-        InputError: a size that is not positive, heads that do not divide the width, or a position scheme other than
-            absolute positions.
+        InputError: a size that is not positive, heads that do not divide the width, a dropout rate beyond 0 to 1, a
+            padding token beyond the vocabulary, or a position scheme other than absolute positions.
     """
 
     model_type: ClassVar[str] = "bert"
@@ -42,6 +42,9 @@ class BertConfig(Config):
             "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
             "max_position_embeddings", "type_vocab_size",
         )  # fmt: skip
+        self.require_rate("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        if self.pad_token_id is not None and not -self.vocab_size <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"pad_token_id is {self.pad_token_id}, beyond a vocabulary of {self.vocab_size}")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} cannot be split into num_attention_heads {self.num_attention_heads}"

@@ -1,7 +1,7 @@
 """PyTorch: the output classes and the models that return them."""
 
 try:
-    import torch as _torch  # noqa: F401  # only to say in one line what is missing
+    import torch as torch
 except ImportError:
     from ..errors import MissingDependencyError
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .layers import Linear
 
 __all__ = ["AttentionMask", "CrossAttention", "SelfAttention", "attend", "build_mask", "is_unmasked"]
 
@@ -66,7 +67,7 @@ def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, ca
 def _check_mask(mask: Tensor, rows: int, queries: int, keys: int) -> None:
     expected = {2: (rows, keys), 3: (rows, queries, keys)}.get(mask.dim())
     if mask.dim() == 4:
-        expected = (mask.shape[0], mask.shape[1], queries, keys)
+        expected = (1 if mask.shape[0] == 1 else rows, mask.shape[1], queries, keys)
     if expected is None or tuple(mask.shape) != expected:
         raise InputError(
             f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)} "
@@ -130,8 +131,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size)
+        self.qkv = Linear(hidden_size, 3 * hidden_size)
+        self.output = Linear(hidden_size, hidden_size)
 
     def forward(
         self, hidden: Tensor, mask: AttentionMask, past: KeyValue | None = None, with_weights: bool = False
@@ -159,9 +160,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.query = nn.Linear(hidden_size, hidden_size)
-        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size)
+        self.query = Linear(hidden_size, hidden_size)
+        self.key_value = Linear(hidden_size, 2 * hidden_size)
+        self.output = Linear(hidden_size, hidden_size)
 
     def project(self, encoder_hidden_states: Tensor) -> KeyValue:
         """Return the encoder's key and value (B, H, K, D), which stay the same in every step of decoding."""

@@ -13,19 +13,21 @@ Inputs, the same for every model here (B rows, S positions):
   `output_` flags also take layer indices: other layers are then None, so that indices keep their meaning.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from ..configs import BertConfig
 from ..errors import InputError
 from .attention import AttentionMask, CrossAttention, KeyValue, SelfAttention, build_mask
 from .cache import PastKeyValues, check_cache, past_length
 from .inputs import check_embeds, check_ids, check_one_given, check_positions, first_position, positions_from_mask
-from .layers import FeedForward, LayerSelection, activation, add_residual, select_layers
+from .layers import Embedding, FeedForward, LayerNorm, LayerSelection, Linear, activation, add_residual, select_layers
 from .losses import (
     NumItems,
     causal_lm_loss,
@@ -67,9 +69,8 @@ class Flags(TypedDict, total=False):
 
 
 class Inputs(Flags, total=False):
-    """Inputs beside ids and mask; see the module."""
+    """Inputs beside ids, mask and token types; see the module."""
 
-    token_type_ids: Tensor | None
     position_ids: Tensor | None
     inputs_embeds: Tensor | None
 
@@ -90,10 +91,10 @@ class BertEmbeddings(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -139,13 +140,13 @@ class BertLayer(nn.Module):
         super().__init__()
         width, heads = config.hidden_size, config.num_attention_heads
         self.attention = SelfAttention(width, heads, config.attention_probs_dropout_prob)
-        self.attention_norm = nn.LayerNorm(width, config.layer_norm_eps)
+        self.attention_norm = LayerNorm(width, config.layer_norm_eps)
         self.cross_attention: CrossAttention | None = None
         if config.add_cross_attention:
             self.cross_attention = CrossAttention(width, heads, config.attention_probs_dropout_prob)
-            self.cross_attention_norm = nn.LayerNorm(width, config.layer_norm_eps)
+            self.cross_attention_norm = LayerNorm(width, config.layer_norm_eps)
         self.feed_forward = FeedForward(width, config.intermediate_size, config.hidden_act)
-        self.feed_forward_norm = nn.LayerNorm(width, config.layer_norm_eps)
+        self.feed_forward_norm = LayerNorm(width, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -169,7 +170,11 @@ class BertLayer(nn.Module):
             return None
         if past is not None and len(past) == 4:
             return past[2], past[3]
-        return None if context.encoder_hidden_states is None else self.cross_attention.project(context.encoder_hidden_states)
+        return (
+            None
+            if context.encoder_hidden_states is None
+            else self.cross_attention.project(context.encoder_hidden_states)
+        )
 
 
 class EncoderResult(NamedTuple):
@@ -214,10 +219,8 @@ class BertEncoder(nn.Module):
         present: list[tuple[Tensor, ...]] = []
         for i, layer in enumerate(self.layer):
             past = None if past_key_values is None else past_key_values[i]
-            arguments = (hidden, context, past, keep_attention[i])
-            result: LayerResult = (
-                checkpoint(layer, *arguments, use_reentrant=False) if gradient_checkpointing else layer(*arguments)
-            )
+            run = partial(_recompute, layer) if gradient_checkpointing else layer
+            result: LayerResult = run(hidden, context, past, keep_attention[i])
             hidden = result.hidden
             states.append(hidden if keep_hidden[i + 1] else None)
             weights.append(result.attention)
@@ -232,12 +235,16 @@ class BertEncoder(nn.Module):
         )
 
 
+def _recompute(layer: nn.Module, *arguments: Any) -> Any:
+    return cast("Any", checkpoint(layer, *arguments, use_reentrant=False))
+
+
 class BertPooler(nn.Module):
     """The first token's state, through a linear layer and tanh."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, first: Tensor | None) -> Tensor:
         """Pool (B, S, hidden) at each row's `first` token, (B,), or at index 0; return (B, hidden)."""
@@ -268,6 +275,9 @@ class BertPreTrainedModel(PreTrainedModel[BertConfig]):
     )
     optional_weights = r"pooler\.|encoder\.layer\.\d+\.cross_attention"
     ignored_weights = r"embeddings\.position_ids$|cls\.predictions\.(decoder\.)?bias$"
+    tied_weights: ClassVar[Mapping[str, str]] = {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"
+    }
 
 
 class BertModel(BertPreTrainedModel):
@@ -422,7 +432,7 @@ def _encoder_mask(
     return build_mask(mask, hidden.shape[1], length, hidden, causal=False)
 
 
-# -- heads --------------------------------------------------------------------------------------------------------------
+# -- heads ---------------------------------------------------------------------------------------------------------
 
 
 class BertPredictions(nn.Module):
@@ -435,7 +445,7 @@ class BertPredictions(nn.Module):
         if config.tie_word_embeddings:
             self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         else:
-            self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+            self.decoder = Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
         """Map (B, S, hidden) to (B, S, vocab), `embeddings` being the table (vocab, hidden) that a tied model uses."""
@@ -448,9 +458,9 @@ class BertPredictionTransform(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.activation = activation(config.hidden_act)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., hidden)."""
@@ -561,7 +571,7 @@ class BertForNextSentencePrediction(_BertWithHead):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, pooling=True)
-        self.cls = nn.ModuleDict({"seq_relationship": nn.Linear(config.hidden_size, 2)})
+        self.cls = nn.ModuleDict({"seq_relationship": Linear(config.hidden_size, 2)})
         self._initialise()
 
     def forward(
@@ -602,7 +612,7 @@ class BertForSequenceClassification(_BertWithHead):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, pooling=True)
         self.dropout = _classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = Linear(config.hidden_size, config.num_labels)
         self._initialise()
 
     def forward(
@@ -638,7 +648,7 @@ class BertForMultipleChoice(_BertWithHead):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, pooling=True)
         self.dropout = _classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.classifier = Linear(config.hidden_size, 1)
         self._initialise()
 
     def forward(
@@ -668,9 +678,7 @@ class BertForMultipleChoice(_BertWithHead):
             None if tensor is None else tensor.flatten(0, 1)
             for tensor in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         )
-        outputs = self.bert(
-            ids, mask, types, position_ids=positions, inputs_embeds=embeds, return_dict=True, **flags
-        )
+        outputs = self.bert(ids, mask, types, position_ids=positions, inputs_embeds=embeds, return_dict=True, **flags)
         logits = self.classifier(self.dropout(outputs.pooler_output)).view(given.shape[:2])
         loss = None
         if labels is not None:
@@ -687,7 +695,7 @@ class BertForTokenClassification(_BertWithHead):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, pooling=False)
         self.dropout = _classifier_dropout(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = Linear(config.hidden_size, config.num_labels)
         self._initialise()
 
     def forward(
@@ -721,7 +729,7 @@ class BertForQuestionAnswering(_BertWithHead):
         super().__init__(config, pooling=False)
         if config.num_labels != 2:
             raise InputError(f"num_labels is {config.num_labels}; question answering has 2, start and end")
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.qa_outputs = Linear(config.hidden_size, 2)
         self._initialise()
 
     def forward(

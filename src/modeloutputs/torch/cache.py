@@ -26,12 +26,14 @@ def check_cache(past: PastKeyValues | None, layers: int, rows: int, heads: int, 
         return
     if len(past) != layers:
         raise InputError(f"past_key_values has {len(past)} layers; this model has {layers}")
-    length = past[0][0].shape[-2]
+    length = None
     for i, layer in enumerate(past):
         if len(layer) not in (2, 4):
             raise InputError(f"past_key_values[{i}] has {len(layer)} tensors; expected 2, or 4 with cross-attention")
         for j, tensor in enumerate(layer):
+            if length is None and tensor.dim() == 4:
+                length = tensor.shape[2]
             positions = length if j < 2 or tensor.dim() != 4 else tensor.shape[2]
-            expected = (rows, heads, positions, head_dim)
+            expected = (rows, heads, "positions" if positions is None else positions, head_dim)
             if tuple(tensor.shape) != expected:
                 raise InputError(f"past_key_values[{i}][{j}] has shape {tuple(tensor.shape)}; expected {expected}")

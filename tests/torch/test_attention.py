@@ -1,0 +1,289 @@
+"""Attention against the formula written out in loops, under every kind of mask."""
+
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch import Tensor
+
+from modeloutputs import InputError
+from modeloutputs.torch.attention import (
+    AttentionMask,
+    CrossAttention,
+    SelfAttention,
+    attend,
+    build_mask,
+    compute_dtype,
+    is_unmasked,
+)
+
+from .tiny import padded_mask, randomise, states
+
+ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 4, 4, 8
+HIDDEN = HEADS * WIDTH
+LENGTHS = (4, 2, 3)
+LIKE = torch.zeros(ROWS, QUERIES, HIDDEN)
+
+Seen = Callable[[int, int, int], bool]
+"""Whether, in a row, a query sees a key."""
+
+
+def projections(queries: int = QUERIES, keys: int = KEYS) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(  # type: ignore[return-value]
+        states(ROWS, HEADS * length * WIDTH, 1, seed).view(ROWS, HEADS, length, WIDTH)
+        for seed, length in enumerate((queries, keys, keys))
+    )
+
+
+def reference(query: Tensor, key: Tensor, value: Tensor, seen: Seen) -> tuple[Tensor, Tensor]:
+    """Compute softmax(Q Kᵀ / √D) V, one query at a time, over the keys that it sees and no others."""
+    weights = torch.zeros(ROWS, HEADS, query.shape[2], key.shape[2])
+    for row in range(ROWS):
+        for head in range(HEADS):
+            for q in range(query.shape[2]):
+                visible = [k for k in range(key.shape[2]) if seen(row, q, k)]
+                scores = key[row, head, visible] @ query[row, head, q] / math.sqrt(WIDTH)
+                weights[row, head, q, visible] = scores.exp() / scores.exp().sum()
+    return torch.einsum("rhqk,rhkd->rhqd", weights, value), weights
+
+
+def prefix_mask() -> Tensor:
+    """(rows, queries, keys): a prefix sees itself, what follows sees all before it; not symmetric."""
+    return padded_mask(LENGTHS, "right", KEYS)[:, None, :] | torch.ones(QUERIES, KEYS).tril().long()
+
+
+def head_mask() -> Tensor:
+    """(rows, heads, queries, keys): the second head sees itself alone."""
+    return torch.stack([prefix_mask(), torch.eye(KEYS).long().expand(ROWS, -1, -1)], 1)
+
+
+RIGHT, LEFT = padded_mask(LENGTHS, "right", KEYS), padded_mask(LENGTHS, "left", KEYS)
+
+MASKS: dict[str, tuple[Tensor | None, bool, Seen]] = {
+    "none": (None, False, lambda row, q, k: True),
+    "all ones": (torch.ones(ROWS, KEYS), False, lambda row, q, k: True),
+    "right padding": (RIGHT, False, lambda row, q, k: k < LENGTHS[row]),
+    "left padding": (LEFT, False, lambda row, q, k: k >= KEYS - LENGTHS[row]),
+    "truth values": (RIGHT.bool(), False, lambda row, q, k: k < LENGTHS[row]),
+    "floats": (RIGHT.float(), False, lambda row, q, k: k < LENGTHS[row]),
+    "causal": (None, True, lambda row, q, k: k <= q),
+    "causal, all ones": (torch.ones(ROWS, KEYS), True, lambda row, q, k: k <= q),
+    "causal, right padding": (RIGHT, True, lambda row, q, k: k <= q and k < LENGTHS[row]),
+    "of each query": (prefix_mask(), False, lambda row, q, k: k < LENGTHS[row] or k <= q),
+    "of each query, causal adds nothing": (prefix_mask(), True, lambda row, q, k: k < LENGTHS[row] or k <= q),
+    "of each query, one for all rows": (torch.ones(1, 1, QUERIES, KEYS).tril(), False, lambda row, q, k: k <= q),
+}
+every_mask = pytest.mark.parametrize(("mask", "causal", "seen"), MASKS.values(), ids=MASKS)
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+@every_mask
+def test_attention_is_the_formula(mask: Tensor | None, causal: bool, seen: Seen) -> None:
+    query, key, value = projections()
+    context, weights = attend(query, key, value, build_mask(mask, QUERIES, KEYS, LIKE, causal=causal), 0.0, True)
+    expected_context, expected_weights = reference(query, key, value, seen)
+    torch.testing.assert_close(weights, expected_weights)
+    torch.testing.assert_close(context, expected_context)
+
+
+@every_mask
+def test_fused_kernel_and_weights_give_one_context(mask: Tensor | None, causal: bool, seen: Seen) -> None:
+    projected, built = projections(), build_mask(mask, QUERIES, KEYS, LIKE, causal=causal)
+    fused, no_weights = attend(*projected, built, 0.0, False)
+    torch.testing.assert_close(fused, attend(*projected, built, 0.0, True)[0])
+    assert no_weights is None
+
+
+@every_mask
+def test_hidden_keys_weigh_exactly_nothing_and_the_others_sum_to_one(
+    mask: Tensor | None, causal: bool, seen: Seen
+) -> None:
+    _, weights = attend(*projections(), build_mask(mask, QUERIES, KEYS, LIKE, causal=causal), 0.0, True)
+    assert weights is not None
+    grid = torch.tensor([[[seen(r, q, k) for k in range(KEYS)] for q in range(QUERIES)] for r in range(ROWS)])
+    assert not weights.masked_select(~grid[:, None].expand_as(weights)).any()
+    assert weights.masked_select(grid[:, None].expand_as(weights)).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(ROWS, HEADS, QUERIES))
+
+
+def test_each_head_may_have_its_own_mask() -> None:
+    query, key, value = projections()
+    context, weights = attend(query, key, value, build_mask(head_mask(), QUERIES, KEYS, LIKE, causal=False), 0.0, True)
+    torch.testing.assert_close(weights[:, 1], torch.eye(KEYS).expand(ROWS, -1, -1))
+    torch.testing.assert_close(context[:, 1], value[:, 1])
+    assert (weights[:, 0] > 0).equal(prefix_mask() > 0)
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_last_queries_see_all_cached_keys_that_are_no_padding(queries: int, side: str) -> None:
+    projected = projections(queries)
+    mask = padded_mask(LENGTHS, side, KEYS)
+    mask[:, -1] = 1
+    built = build_mask(mask, queries, KEYS, LIKE[:, :queries], causal=True)
+    first = KEYS - queries
+    expected = reference(*projected, lambda row, q, k: (bool(mask[row, k]) and k <= first + q) or k == first + q)
+    _, weights = attend(*projected, built, 0.0, True)
+    shown = mask[:, -queries:].bool()  # a query that is padding itself is nobody's business
+    torch.testing.assert_close(weights.transpose(1, 2)[shown], expected[1].transpose(1, 2)[shown])
+
+
+def test_last_queries_without_padding_see_all_before_them() -> None:
+    projected = projections(2)
+    _, weights = attend(*projected, build_mask(None, 2, KEYS, LIKE[:, :2], causal=True), 0.0, True)
+    torch.testing.assert_close(weights, reference(*projected, lambda row, q, k: k <= q + 2)[1])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_query_that_sees_nothing_stays_finite(causal: bool, with_weights: bool, dtype: "torch.dtype") -> None:
+    mask = torch.zeros(ROWS, KEYS)
+    projected = [tensor.to(dtype).requires_grad_() for tensor in projections()]
+    context, weights = attend(
+        *projected, build_mask(mask, QUERIES, KEYS, LIKE.to(dtype), causal=causal), 0.0, with_weights
+    )
+    context.sum().backward()
+    assert context.isfinite().all()
+    assert weights is None or weights.isfinite().all()
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in projected)
+
+
+def test_left_padding_under_a_causal_mask_stays_finite() -> None:
+    """The queries at the padding see neither padding nor, because it comes later, any token."""
+    built = build_mask(LEFT, QUERIES, KEYS, LIKE, causal=True)
+    fused, _ = attend(*projections(), built, 0.0, False)
+    context, weights = attend(*projections(), built, 0.0, True)
+    assert fused.isfinite().all()
+    assert weights is not None
+    assert weights.isfinite().all()
+    tokens = LEFT.bool()
+    torch.testing.assert_close(fused.transpose(1, 2)[tokens], context.transpose(1, 2)[tokens])
+
+
+def test_dropout_acts_on_the_context_and_not_on_the_weights() -> None:
+    query, key, value = projections()
+    torch.manual_seed(0)
+    context, weights = attend(query, key, value, AttentionMask(), 0.5, True)
+    expected_context, expected_weights = reference(query, key, value, lambda row, q, k: True)
+    torch.testing.assert_close(weights, expected_weights)
+    assert not torch.allclose(context, expected_context)
+
+
+# -- building masks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_that_hides_nothing_costs_nothing() -> None:
+    assert build_mask(torch.ones(ROWS, KEYS), QUERIES, KEYS, LIKE, causal=False) == AttentionMask()
+    assert build_mask(torch.ones(ROWS, KEYS), QUERIES, KEYS, LIKE, causal=True) == AttentionMask(causal=True)
+    assert build_mask(None, 1, KEYS, LIKE[:, :1], causal=True) == AttentionMask()
+
+
+def test_is_unmasked_looks_at_values() -> None:
+    assert is_unmasked(None)
+    assert is_unmasked(torch.ones(2, 3))
+    assert not is_unmasked(torch.tensor([[1, 0]]))
+
+
+def test_bias_has_the_dtype_that_attention_computes_in() -> None:
+    bias = build_mask(RIGHT, QUERIES, KEYS, LIKE.half(), causal=False).bias
+    assert bias is not None
+    assert bias.dtype == torch.float16
+    assert bias.isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert compute_dtype(LIKE) == torch.bfloat16
+    assert compute_dtype(LIKE) == torch.float32
+
+
+WRONG = {
+    "too few keys": torch.ones(ROWS, KEYS - 1),
+    "too many keys": torch.ones(ROWS, KEYS + 1),
+    "another batch": torch.ones(ROWS - 1, KEYS),
+    "one row for all": torch.ones(1, KEYS),
+    "no rows": torch.ones(KEYS),
+    "queries missing": torch.ones(ROWS, QUERIES - 1, KEYS),
+    "queries and keys swapped": torch.ones(ROWS, KEYS, 2),
+    "another batch of four axes": torch.ones(ROWS - 1, 1, QUERIES, KEYS),
+    "one query for all": torch.ones(ROWS, 1, 1, KEYS),
+    "five axes": torch.ones(1, ROWS, 1, QUERIES, KEYS),
+}
+
+
+@pytest.mark.parametrize("mask", WRONG.values(), ids=WRONG)
+def test_a_mask_that_fits_nothing_is_refused(mask: Tensor) -> None:
+    with pytest.raises(InputError) as caught:
+        build_mask(mask, QUERIES, KEYS, LIKE, causal=False)
+    assert str(caught.value) == (
+        f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = (3, 4) "
+        "or (batch, seq, keys) = (3, 4, 4)"
+    )
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+
+def split_heads(hidden: Tensor) -> Tensor:
+    return hidden.view(ROWS, -1, HEADS, WIDTH).transpose(1, 2)
+
+
+def merged(context: Tensor) -> Tensor:
+    return context.transpose(1, 2).reshape(ROWS, -1, HIDDEN)
+
+
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_self_attention_projects_attends_and_projects(with_weights: bool) -> None:
+    module = randomise(SelfAttention(HIDDEN, HEADS, 0.0)).eval()
+    hidden = states(ROWS, QUERIES, HIDDEN)
+    query, key, value = (split_heads(part) for part in module.qkv(hidden).chunk(3, -1))
+    expected, expected_weights = reference(query, key, value, lambda row, q, k: True)
+    context, weights, kept = module(hidden, AttentionMask(), None, with_weights)
+    torch.testing.assert_close(context, module.output(merged(expected)))
+    torch.testing.assert_close(kept, (key, value))
+    assert (weights is not None) == with_weights
+    if with_weights:
+        torch.testing.assert_close(weights, expected_weights)
+
+
+def test_self_attention_appends_to_what_is_past_and_leaves_it() -> None:
+    module = randomise(SelfAttention(HIDDEN, HEADS, 0.0)).eval()
+    hidden = states(ROWS, QUERIES, HIDDEN)
+    whole, _, (key, value) = module(hidden, AttentionMask(causal=True))
+    past = (key[:, :, :3].clone(), value[:, :, :3].clone())
+    before = tuple(tensor.clone() for tensor in past)
+    last, _, kept = module(hidden[:, 3:], AttentionMask(), past)
+    torch.testing.assert_close(last, whole[:, 3:])
+    torch.testing.assert_close(kept, (key, value))
+    assert all(torch.equal(a, b) for a, b in zip(past, before, strict=True))
+
+
+def test_cross_attention_takes_its_queries_here_and_its_keys_there() -> None:
+    module = randomise(CrossAttention(HIDDEN, HEADS, 0.0)).eval()
+    hidden, encoded = states(ROWS, QUERIES, HIDDEN), states(ROWS, 5, HIDDEN, seed=5)
+    key_value = module.project(encoded)
+    key, value = (split_heads(part) for part in module.key_value(encoded).chunk(2, -1))
+    torch.testing.assert_close(key_value, (key, value))
+    mask = padded_mask((5, 2, 3), "right", 5)
+    expected, expected_weights = reference(
+        split_heads(module.query(hidden)), key, value, lambda row, q, k: bool(mask[row, k])
+    )
+    context, weights = module(hidden, key_value, build_mask(mask, QUERIES, 5, hidden, causal=False), True)
+    torch.testing.assert_close(context, module.output(merged(expected)))
+    torch.testing.assert_close(weights, expected_weights)
+
+
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_attention_drops_out_in_training_only(with_weights: bool) -> None:
+    module = randomise(SelfAttention(HIDDEN, HEADS, 0.5))
+    hidden = states(ROWS, QUERIES, HIDDEN)
+    torch.manual_seed(0)
+    noisy = [module.train()(hidden, AttentionMask(), None, with_weights)[0] for _ in range(2)]
+    still = [module.eval()(hidden, AttentionMask(), None, with_weights)[0] for _ in range(2)]
+    assert not torch.equal(*noisy)
+    assert torch.equal(*still)
