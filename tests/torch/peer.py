@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .tiny import HEADS, SIZES, Head, randomise
+from .tiny import HEADS, SIZES, Head, randomise, states
 
 CHECKPOINT_HEADS = [head for head in HEADS if head.variant not in ("many classes", "regression")]
 """Heads whose checkpoints differ; which loss a head has is not in them."""
@@ -53,7 +53,10 @@ def assert_same_tensors(found: dict[str, Tensor], expected: dict[str, Tensor]) -
 @torch.no_grad()
 def returned(model: Any, head: Head) -> list[Tensor]:
     """Return the tensors that a model of either library gives for the same input, its cache aside."""
-    output = model(**head.inputs(), return_dict=True)
+    inputs = head.inputs()
+    if head.decodes:
+        inputs["encoder_hidden_states"] = states(len(inputs["input_ids"]), 5).to(model.dtype)
+    output = model(**inputs, return_dict=True)
     return [value for _, value in output.items() if isinstance(value, Tensor)]
 
 

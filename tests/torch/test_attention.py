@@ -156,6 +156,17 @@ def test_a_query_that_sees_nothing_stays_finite(causal: bool, with_weights: bool
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in projected)
 
 
+def test_a_query_that_sees_nothing_stays_finite_whatever_its_scores() -> None:
+    """In float16 a bias at the very lowest number, added to a low score, would be minus infinity."""
+    query, _, value = (tensor.half() for tensor in projections())
+    query = torch.full_like(query, 8.0)
+    built = build_mask(torch.zeros(ROWS, KEYS), QUERIES, KEYS, LIKE.half(), causal=False)
+    context, weights = attend(query, -query, value, built, 0.0, True)
+    assert context.isfinite().all()
+    assert weights is not None
+    assert weights.isfinite().all()
+
+
 def test_left_padding_under_a_causal_mask_stays_finite() -> None:
     """The queries at the padding see neither padding nor, because it comes later, any token."""
     built = build_mask(LEFT, QUERIES, KEYS, LIKE, causal=True)

@@ -549,9 +549,12 @@ def test_gradient_checkpointing_changes_no_gradient(head: Head) -> None:
 
 
 def test_nothing_is_checkpointed_in_evaluation() -> None:
-    model = ENCODER.model()
+    model, calls = ENCODER.model(), []
     model.gradient_checkpointing_enable()
-    assert torch.equal(main_field(model(**ENCODER.inputs())), main_field(ENCODER.model()(**ENCODER.inputs())))
+    for i, layer in enumerate(model.encoder.layer):
+        layer.register_forward_pre_hook(lambda module, arguments, i=i: calls.append(i))
+    training_gradients(model, ENCODER.inputs())
+    assert calls == [0, 1]
 
 
 @every_head
@@ -564,10 +567,14 @@ def test_dropout_acts_in_training_and_not_in_evaluation(head: Head) -> None:
     assert torch.equal(*still)
 
 
-def test_each_rate_of_dropout_acts_where_it_is_set() -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["BertForTokenClassification", "BertForSequenceClassification, one class", "BertForMultipleChoice"],
+)
+def test_each_rate_of_dropout_acts_where_it_is_set(name: str) -> None:
     """One rate alone makes training differ from evaluation; none at all, not."""
-    head = BY_NAME["BertForTokenClassification"]
-    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+    head, none = BY_NAME[name], dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    none["classifier_dropout"] = 0.0
     torch.manual_seed(0)
     for rate in (None, *none):
         model = head.model(**{**none, **({} if rate is None else {rate: 0.5})})

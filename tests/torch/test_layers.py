@@ -42,18 +42,25 @@ def test_every_activation_has_a_formula_here() -> None:
     assert ACTIVATIONS.keys() == FORMULAS.keys()
 
 
+@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_activation_is_its_formula(name: str) -> None:
+def test_activation_is_its_formula(name: str, trained: bool) -> None:
+    """In place, as it is where no gradient is needed, and not."""
     points = torch.linspace(-4, 4, 33, dtype=torch.float64)
     expected = torch.tensor([FORMULAS[name](x) for x in points.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(activation(name)(points), expected)
+    fresh = points.clone().requires_grad_(trained)
+    found = activation(name)(fresh)
+    torch.testing.assert_close(found.detach(), expected)
+    if trained:
+        assert torch.equal(fresh.detach(), points)
+        assert torch.autograd.gradcheck(activation(name), fresh[points != 0])
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_activation_is_the_peers_of_that_name(name: str) -> None:
     peer = pytest.importorskip("transformers.activations", reason="transformers is not installed")
     points = torch.linspace(-4, 4, 33)
-    torch.testing.assert_close(activation(name)(points), peer.ACT2FN[name](points))
+    torch.testing.assert_close(activation(name)(points.clone()), peer.ACT2FN[name](points))
 
 
 def test_an_unknown_activation_is_refused_with_the_nearest() -> None:

@@ -331,6 +331,13 @@ def test_what_is_written_to_a_weight_stays_out_of_the_file(tmp_path: Path) -> No
     assert load_file(tmp_path / "model.safetensors")["a"].sum() == 0
 
 
+def test_each_tensor_has_a_storage_of_its_own_for_torch_save_writes_storages_whole(tmp_path: Path) -> None:
+    contents = {"small": torch.zeros(2), "large": torch.zeros(1000), "none": torch.zeros(0)}
+    save_file(contents, tmp_path / "model.safetensors")
+    sizes = {name: tensor.untyped_storage().nbytes() for name, tensor in open_weights(tmp_path).items()}
+    assert sizes == {"small": 8, "large": 4000, "none": 0}
+
+
 def test_weights_are_read_on_the_cpu_whatever_the_default_device(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
     with torch.device("meta"):
@@ -380,8 +387,8 @@ def test_an_older_file_of_anything_but_named_tensors_is_refused(content: Any, ki
 
 def test_a_copy_is_one_only_with_the_same_values() -> None:
     table = torch.arange(4.0)
-    source = {"a": table, "same": table.clone(), "other": table + 1, "half": table.half(), "short": table[:2]}
-    assert [name for name in source if is_copy(source, name, "a")] == ["a", "same"]
+    source = {"a": table, "same": table.clone(), "other": table + 1, "narrow": table.half(), "short": table[:2]}
+    assert [name for name in source if is_copy(source, name, "a")] == ["a", "same", "narrow"]
     assert not is_copy(source, "a", "absent")
 
 

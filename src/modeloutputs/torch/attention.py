@@ -3,7 +3,7 @@
 Shapes: B rows, H heads, Q query positions, K key positions, D width of a head.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,7 @@ __all__ = ["AttentionMask", "CrossAttention", "SelfAttention", "attend", "build_
 KeyValue = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class AttentionMask:
+class AttentionMask(NamedTuple):
     """Which keys each query may see.
 
     `bias` (B or 1, 1 or H, Q or 1, K) is added to the scores: 0 where a key is seen, a large negative number where it

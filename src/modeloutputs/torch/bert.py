@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 from ..configs import BertConfig
 from ..errors import InputError
 from .attention import AttentionMask, CrossAttention, KeyValue, SelfAttention, build_mask
+from .blocks import block_rows, in_blocks
 from .cache import PastKeyValues, check_cache, past_length
 from .inputs import check_embeds, check_ids, check_one_given, check_positions, first_position, positions_from_mask
 from .layers import Embedding, FeedForward, LayerNorm, LayerSelection, Linear, activation, add_residual, select_layers
@@ -132,6 +133,11 @@ class LayerContext(NamedTuple):
     encoder_mask: AttentionMask
     use_cache: bool
 
+    @property
+    def holds_more_rows(self) -> bool:
+        """Whether layers are given, or return, more by row than their hidden state and mask."""
+        return self.use_cache or self.encoder_hidden_states is not None
+
 
 class BertLayer(nn.Module):
     """Self-attention, cross-attention where configured, and feed-forward, each added to its input and normalised."""
@@ -213,6 +219,9 @@ class BertEncoder(nn.Module):
             keep_attention: for each layer, whether its attention weights are.
             gradient_checkpointing: recompute each layer in the backward pass.
         """
+        block = block_rows(hidden)
+        if block is not None and past_key_values is None and not (any(keep_attention) or context.holds_more_rows):
+            return self._in_blocks(hidden, context, keep_hidden, block)
         states = [hidden if keep_hidden[0] else None]
         weights: list[Tensor | None] = []
         cross_weights: list[Tensor | None] = []
@@ -233,6 +242,24 @@ class BertEncoder(nn.Module):
             tuple(cross_weights) if any(w is not None for w in cross_weights) else None,
             tuple(present) or None,
         )
+
+    def _in_blocks(self, hidden: Tensor, context: LayerContext, keep_hidden: list[bool], block: int) -> EncoderResult:
+        """Run all layers over some rows at a time; see `modeloutputs.torch.blocks`."""
+        last = len(self.layer)
+        wanted = [i for i in range(1, last + 1) if keep_hidden[i] or i == last]
+
+        def run(hidden: Tensor, bias: Tensor | None) -> list[Tensor]:
+            mask = context.mask._replace(bias=bias)
+            states: dict[int, Tensor] = {}
+            for i, layer in enumerate(self.layer, 1):
+                hidden = layer(hidden, context._replace(mask=mask), None, False).hidden
+                states[i] = hidden
+            return [states[i] for i in wanted]
+
+        states = dict(zip(wanted, in_blocks(run, hidden.shape[0], block, (hidden, context.mask.bias)), strict=True))
+        states[0] = hidden
+        kept = tuple(states[i] if keep else None for i, keep in enumerate(keep_hidden))
+        return EncoderResult(states[last], kept if any(keep_hidden) else None, None, None, None)
 
 
 def _recompute(layer: nn.Module, *arguments: Any) -> Any:

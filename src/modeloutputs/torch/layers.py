@@ -1,6 +1,7 @@
 """Bricks that models share: activations, the feed-forward block, and which layers' states are kept."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -23,32 +24,38 @@ __all__ = [
 LayerSelection = bool | Sequence[int]
 
 
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
+Activation = Callable[[Tensor], Tensor]
 
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-    "tanh": torch.tanh,
+# Each function, and what computes it in place.
+_gelu_: Activation = torch.ops.aten.gelu_.default
+ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
+    "gelu": (F.gelu, _gelu_),
+    "gelu_new": (partial(F.gelu, approximate="tanh"), partial(_gelu_, approximate="tanh")),
+    "gelu_pytorch_tanh": (partial(F.gelu, approximate="tanh"), partial(_gelu_, approximate="tanh")),
+    "relu": (F.relu, torch.relu_),
+    "silu": (F.silu, partial(F.silu, inplace=True)),
+    "swish": (F.silu, partial(F.silu, inplace=True)),
+    "tanh": (torch.tanh, torch.tanh_),
 }
 
 
-def activation(name: str) -> Callable[[Tensor], Tensor]:
+def activation(name: str) -> Activation:
     """Return the activation function of a configuration's `hidden_act`.
 
-    GELU is Hendrycks & Gimpel (2016), `gelu_new` its tanh approximation.
+    It takes a fresh result that nobody else holds, and overwrites it where no gradient needs it: that spares the
+    largest tensor of a layer. GELU is Hendrycks & Gimpel (2016), `gelu_new` its tanh approximation.
 
     Raises:
         InputError: there is none of that name.
     """
     if name not in ACTIVATIONS:
         raise InputError(f"hidden_act is {name!r}{nearest(name, ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+    function, in_place = ACTIVATIONS[name]
+
+    def activate(x: Tensor) -> Tensor:
+        return function(x) if x.requires_grad or torch.compiler.is_compiling() else in_place(x)
+
+    return activate
 
 
 class Linear(nn.Linear):

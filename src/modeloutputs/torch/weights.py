@@ -1,5 +1,6 @@
 """Moves weights between checkpoint files and modules, by one table of names that is read in both directions."""
 
+import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,17 +93,20 @@ def _map_tensors(records: Mapping[str, TensorRecord]) -> dict[str, Tensor]:
     return {name: _view(files[record.path], record) for name, record in records.items()}
 
 
-def _map_file(path: Path) -> Tensor:
-    """Return a file's bytes as a tensor."""
-    size = path.stat().st_size
-    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+def _map_file(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def _view(file: Tensor, record: TensorRecord) -> Tensor:
+def _view(file: mmap.mmap, record: TensorRecord) -> Tensor:
+    """Return a tensor with a storage of its own: where one spans the file, `torch.save` of any tensor writes it all."""
     if record.dtype not in DTYPES:
         raise FileFormatError(f"{str(record.path)!r} holds {record.dtype}, which this version of PyTorch lacks")
     dtype = DTYPES[record.dtype]
-    raw = file[record.start : record.stop]
+    size = record.stop - record.start
+    if not size:
+        return torch.empty(record.shape, dtype=dtype, device="cpu")
+    raw = torch.frombuffer(file, dtype=torch.uint8, count=size, offset=record.start)
     if record.start % dtype.itemsize:
         raw = raw.clone()  # the file does not align it, as PyTorch needs
     return raw.view(dtype).view(record.shape)
@@ -169,7 +173,6 @@ def import_weights(
 
     Raises:
         CheckpointError: a tensor's shape is not the parameter's, or it holds integers, of some quantisation.
-        FileFormatError: a tensor cannot be read in full.
     """
     names = _StoredNames(source, base_prefix, hasattr(module, base_prefix))
     found: dict[str, list[str] | None] = {}

