@@ -5,10 +5,10 @@ import pickle
 from collections.abc import Callable
 
 import torch
-from harness import Row, print_table, time_in_turn
 from transformers.modeling_outputs import Seq2SeqLMOutput as PeerSeq2Seq
 from transformers.modeling_outputs import SequenceClassifierOutput as PeerClassifier
 
+from harness import Row, print_table, time_in_turn
 from modeloutputs.torch import Seq2SeqLMOutput, SequenceClassifierOutput
 
 ROUNDS, CALLS = 41, 500

@@ -4,9 +4,10 @@ import statistics
 import subprocess
 import sys
 
-from harness import per_call
 from rich.console import Console
 from rich.table import Table
+
+from harness import per_call
 
 ROUNDS = 15
 CLOCK = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
@@ -44,11 +45,9 @@ def main() -> None:
         verdict = "" if limit is None else "[green]met[/]" if added <= limit else "[red]missed[/]"
         table.add_row(what, per_call(added), "" if limit is None else f"≤ {per_call(limit)}", verdict)
     Console(highlight=False).print(table)
-    loaded = subprocess.run(
-        [sys.executable, "-c", "import modeloutputs, sys; print(*(set(sys.modules) & set(map(str, sys.argv))))"]
-        + ["torch", "jax", "tensorflow", "numpy", "jaxtyping"],
-        capture_output=True, check=True, text=True,
-    ).stdout.split()  # fmt: skip
+    program = "import modeloutputs, sys; print(*(set(sys.modules) & set(sys.argv)))"
+    command = [sys.executable, "-c", program, "torch", "jax", "tensorflow", "numpy", "jaxtyping"]
+    loaded = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
     print("frameworks that `import modeloutputs` imports:", ", ".join(loaded) or "none")
 
 

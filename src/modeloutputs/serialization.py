@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from . import trees
 from .checkpoints import TensorRecord, atomic_path, read_safetensors_header
-from .errors import CheckpointNotFoundError, FileFormatError, InputError, MissingDependencyError
+from .errors import CheckpointNotFoundError, DefinitionError, FileFormatError, InputError, MissingDependencyError
 from .output import ModelOutput, field_names
 
 __all__ = ["SavedOutput", "load", "read_saved", "save"]
@@ -228,14 +228,20 @@ def _find_class(saved: SavedOutput) -> type[ModelOutput]:
     module, _, name = saved.class_name.rpartition(".")
     for framework, ours in _OUTPUT_MODULES.items():
         if module == ours and (ours in sys.modules or importlib.util.find_spec(framework)):
-            return getattr(importlib.import_module(ours), name, None) or _generic(saved)
+            found = getattr(importlib.import_module(ours), name, None)
+            return found if isinstance(found, type) and issubclass(found, ModelOutput) else _generic(saved)
     return trees.find(saved.class_name) or _generic(saved)
 
 
 def _generic(saved: SavedOutput) -> type[ModelOutput]:
     """Make a class with the file's fields, for one that this process does not know."""
     name = saved.class_name.rpartition(".")[2]
-    if not all(part.isidentifier() for part in (name, *saved.fields)):
-        raise FileFormatError(f"the file names its class {saved.class_name!r} and fields {saved.fields!r}, wrongly")
     namespace = {"__annotations__": dict.fromkeys(saved.fields, Any), "__module__": __name__}
-    return cast("type[ModelOutput]", type(name, (ModelOutput,), namespace))
+    try:
+        if not all(part.isidentifier() for part in (name, *saved.fields)):
+            raise DefinitionError("a name that is no identifier")
+        return cast("type[ModelOutput]", type(name, (ModelOutput,), namespace))
+    except DefinitionError as error:
+        raise FileFormatError(
+            f"the file names its class {saved.class_name!r} and fields {saved.fields!r}, wrongly: {error}"
+        ) from None

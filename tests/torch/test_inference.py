@@ -1,0 +1,40 @@
+import warnings
+
+import pytest
+import torch
+
+from modeloutputs import InputError
+from modeloutputs.configs import BertConfig
+from modeloutputs.torch import BertForSequenceClassification, BertModel, compile_for_inference
+
+CONFIG = BertConfig(
+    vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37,
+    max_position_embeddings=64,
+)  # fmt: skip
+
+
+def test_compiled_model_gives_the_same_outputs_in_blocks_and_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modeloutputs.torch.blocks.BLOCK_TOKENS", 32)
+    torch.manual_seed(0)
+    model = BertModel(CONFIG).eval()
+    compiled = compile_for_inference(model)
+    ids = torch.randint(1, 99, (9, 8))
+    mask = torch.ones_like(ids)
+    mask[2, 5:] = 0
+    mask[3, :3] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        for attention_mask in (torch.ones_like(ids), mask):
+            expected = model(ids, attention_mask, output_hidden_states=True)
+            found = compiled(ids, attention_mask, output_hidden_states=True)
+            assert type(found) is type(expected)
+            assert list(found) == list(expected)
+            for ours, theirs in zip(found.hidden_states, expected.hidden_states, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.pooler_output, expected.pooler_output, rtol=0, atol=1e-5)
+
+
+def test_compiled_model_refuses_ids_outside_the_vocabulary():
+    compiled = compile_for_inference(BertForSequenceClassification(CONFIG))
+    with pytest.raises(InputError, match="input_ids ranges from 99 to 99; expected 0 to 98"):
+        compiled(torch.full((1, 4), 99))
