@@ -196,7 +196,7 @@ class BertTokenizer:
         text_pair: Text | Sequence[Text] | None = None,
         *,
         padding: Padding = False,
-        truncation: Truncation = False,
+        truncation: Truncation | None = None,
         max_length: int | None = None,
         return_tensors: TensorKind | None = None,
         add_special_tokens: bool = True,
@@ -215,7 +215,8 @@ class BertTokenizer:
             text: one text, a list of texts, or a list of (text, second text) pairs.
             text_pair: the second text, or as many as there are texts.
             padding: True or "longest" to the longest row, "max_length" to that length, False for ragged rows.
-            truncation: True or "longest_first", "only_first", "only_second": which text gives way beyond `max_length`.
+            truncation: True or "longest_first", "only_first", "only_second": which text gives way beyond `max_length`;
+                where not passed, True if `max_length` is and rows are not padded to it.
             max_length: tokens, special ones included; the model's limit where not passed.
             return_tensors: "pt" (PyTorch), "np" (NumPy), "jax", "tf", or None for lists.
             add_special_tokens: put in [CLS] and [SEP].
@@ -236,6 +237,8 @@ class BertTokenizer:
                 option that cannot be.
         """
         rows, single = _rows(text, text_pair, is_split_into_words)
+        if truncation is None:
+            truncation = max_length is not None and padding != "max_length"
         encodings = self._encode(rows, truncation, max_length, add_special_tokens, is_split_into_words)
         self._pad(encodings, padding, max_length, padding_side or self.padding_side, pad_to_multiple_of)
         wanted: dict[str, Callable[[Encoding], Any]] = {"input_ids": lambda e: e.ids}

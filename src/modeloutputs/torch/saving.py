@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..checkpoints import SAFETENSORS, SAFETENSORS_INDEX, atomic_path
 __all__ = ["save_weights"]
 
 # What may be removed when it is stale. Other files that begin with "model" are somebody's.
-_WRITTEN_HERE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+_WRITTEN_HERE = re.compile(r"model(-\d{5}-of-\d{5}(-[0-9a-f]{8})?)?\.safetensors|model\.safetensors\.index\.json")
 
 
 def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: int) -> None:
@@ -25,11 +26,7 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: in
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = _shards(tensors, max_shard_size)
-    names = (
-        [SAFETENSORS]
-        if len(shards) == 1
-        else [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
-    )
+    names = [SAFETENSORS] if len(shards) == 1 else _shard_names(folder, len(shards))
     with contextlib.ExitStack() as written:
         # All are complete before the first takes its place, and the index, entered first, takes its place last.
         if len(shards) > 1:
@@ -41,6 +38,13 @@ def save_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_size: in
     for old in folder.iterdir():
         if _WRITTEN_HERE.fullmatch(old.name) and old.name not in kept:
             old.unlink()
+
+
+def _shard_names(folder: Path, count: int) -> list[str]:
+    """Name the shards as everyone does, but as none that is there: the old index must find the old ones to the last."""
+    names = [f"model-{i:05d}-of-{count:05d}" for i in range(1, count + 1)]
+    tag = f"-{secrets.token_hex(4)}" if any((folder / f"{name}.safetensors").exists() for name in names) else ""
+    return [f"{name}{tag}.safetensors" for name in names]
 
 
 def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
