@@ -4,6 +4,7 @@
 """
 
 import copy
+import dataclasses
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -187,6 +188,12 @@ CONDITIONS = (
     Condition("cross", _crossed, _decodes),
     Condition("cross, cache", partial(_crossed, chunks=(WIDTH - 2, 1, 1)), _decodes),
 )
+
+
+def without_attentions_and_cache(case: Case, head: Head) -> Case:
+    """Return the same call, asking for what a model computes in blocks of rows when there are many."""
+    kept = {name: value for name, value in case.arguments.items() if name != "output_attentions"}
+    return dataclasses.replace(case, arguments={**kept, **({"use_cache": False} if head.decodes else {})})
 
 
 # -- what a model returns, as named tensors ---------------------------------------------------------------------------

@@ -9,7 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("transformers", reason="transformers, which these tests compare with, is not installed")
 
-from ..torch.tiny import BY_NAME, HEADS
+from modeloutputs.torch import blocks
+
+from ..torch.tiny import BY_NAME, HEADS, WIDTH
 from .compare import (
     CONDITIONS,
     EXACT,
@@ -21,6 +23,7 @@ from .compare import (
     loss_and_gradient_difference,
     output_difference,
     peer_of,
+    without_attentions_and_cache,
 )
 
 PAIRS = [(weights, head.name) for weights in WEIGHTS for head in HEADS]
@@ -59,6 +62,16 @@ def test_returns_what_the_peer_returns(pair: Pair, condition: Condition) -> None
 def test_formulas_are_the_peers_beyond_rounding(pair: Pair, condition: Condition) -> None:
     exact = in_float64(pair)
     assert output_difference(exact, condition.case(exact.ours)) <= EXACT
+
+
+@called([case for case in RANDOM if "cache" not in case[1].name])
+def test_blocks_of_rows_return_what_the_peer_returns(
+    pair: Pair, condition: Condition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a batch so large that it is worked through in blocks; here each is one row."""
+    monkeypatch.setattr(blocks, "BLOCK_TOKENS", WIDTH)
+    case = without_attentions_and_cache(condition.case(pair.ours), pair.head)
+    assert output_difference(pair, case) <= TOLERANCE
 
 
 @pytest.mark.parametrize("pair", PAIRS[:1], indirect=True)

@@ -232,8 +232,8 @@ def test_a_mask_that_fits_nothing_is_refused(mask: Tensor) -> None:
     with pytest.raises(InputError) as caught:
         build_mask(mask, QUERIES, KEYS, LIKE, causal=False)
     assert str(caught.value) == (
-        f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = (3, 4) "
-        "or (batch, seq, keys) = (3, 4, 4)"
+        f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = (3, 4), "
+        "(batch, seq, keys) = (3, 4, 4) or (batch, heads, seq, keys)"
     )
 
 
@@ -298,3 +298,9 @@ def test_attention_drops_out_in_training_only(with_weights: bool) -> None:
     still = [module.eval()(hidden, AttentionMask(), None, with_weights)[0] for _ in range(2)]
     assert not torch.equal(*noisy)
     assert torch.equal(*still)
+
+
+def test_a_mask_made_to_be_added_is_refused() -> None:
+    additive = torch.zeros(3, 1, QUERIES, KEYS).masked_fill(torch.ones(QUERIES, KEYS).triu(1) > 0, -1e9)
+    with pytest.raises(InputError, match="attention mask has negative values"):
+        build_mask(additive, QUERIES, KEYS, LIKE, causal=False)

@@ -44,9 +44,13 @@ def test_a_cache_of_other_layers_is_refused() -> None:
     assert refusal(()) == "past_key_values has 0 layers; this model has 2"
 
 
+def test_layers_with_and_without_an_encoder_in_one_cache_are_refused() -> None:
+    assert refusal((OWN, CROSSED)).startswith("past_key_values[1] has 4 tensors; expected 2, or 4 with cross-attention")
+
+
 @pytest.mark.parametrize("layer", [(), OWN[:1], CROSSED[:3]])
 def test_a_layer_with_neither_two_nor_four_tensors_is_refused(layer: Any) -> None:
-    message = f"has {len(layer)} tensors; expected 2, or 4 with cross-attention"
+    message = f"has {len(layer)} tensors; expected 2, or 4 with cross-attention, in all layers"
     assert refusal((OWN, layer)) == f"past_key_values[1] {message}"
     assert refusal((layer, OWN)) == f"past_key_values[0] {message}"
 

@@ -42,18 +42,23 @@ def test_every_activation_has_a_formula_here() -> None:
     assert ACTIVATIONS.keys() == FORMULAS.keys()
 
 
-@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_activation_is_its_formula(name: str, trained: bool) -> None:
-    """In place, as it is where no gradient is needed, and not."""
+def test_activation_is_its_formula_in_place_and_not(name: str) -> None:
     points = torch.linspace(-4, 4, 33, dtype=torch.float64)
     expected = torch.tensor([FORMULAS[name](x) for x in points.tolist()], dtype=torch.float64)
-    fresh = points.clone().requires_grad_(trained)
-    found = activation(name)(fresh)
-    torch.testing.assert_close(found.detach(), expected)
-    if trained:
-        assert torch.equal(fresh.detach(), points)
-        assert torch.autograd.gradcheck(activation(name), fresh[points != 0])
+    torch.testing.assert_close(activation(name)(points), expected)
+    overwritten = points.clone()
+    ACTIVATIONS[name][1](overwritten)
+    torch.testing.assert_close(overwritten, expected)
+    assert torch.autograd.gradcheck(activation(name), points[points != 0].requires_grad_())
+
+
+def test_a_hook_sees_what_a_layer_returned_and_not_what_became_of_it() -> None:
+    block, inputs, seen = FeedForward(4, 6, "relu"), torch.randn(3, 4), []
+    block.up.register_forward_hook(lambda module, given, output: seen.append(output))
+    with torch.no_grad():
+        block(inputs)
+    torch.testing.assert_close(seen[0], torch.nn.functional.linear(inputs, block.up.weight, block.up.bias).detach())
 
 
 @pytest.mark.parametrize("name", FORMULAS)

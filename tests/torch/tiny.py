@@ -12,6 +12,9 @@ from modeloutputs.configs import BertConfig
 from modeloutputs.torch import bert, outputs
 from modeloutputs.torch.pretrained import PreTrainedModel
 
+# For products as small as these a second thread is no gain, and on a busy machine a loss.
+torch.set_num_threads(1)
+
 SIZES = {
     "vocab_size": 99,
     "hidden_size": 32,

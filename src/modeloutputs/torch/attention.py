@@ -64,13 +64,18 @@ def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, ca
 
 
 def _check_mask(mask: Tensor, rows: int, queries: int, keys: int) -> None:
-    expected = {2: (rows, keys), 3: (rows, queries, keys)}.get(mask.dim())
+    shape = tuple(mask.shape)
+    fits = shape in ((rows, keys), (rows, queries, keys))
     if mask.dim() == 4:
-        expected = (1 if mask.shape[0] == 1 else rows, mask.shape[1], queries, keys)
-    if expected is None or tuple(mask.shape) != expected:
+        fits = shape[0] in (1, rows) and shape[2:] == (queries, keys)
+    if not fits:
         raise InputError(
-            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)} "
-            f"or (batch, seq, keys) = {(rows, queries, keys)}"
+            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
+            f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
+        )
+    if mask.is_floating_point() and not torch.compiler.is_compiling() and mask.device.type == "cpu" and mask.min() < 0:
+        raise InputError(
+            "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
 
 

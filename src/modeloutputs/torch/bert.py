@@ -4,7 +4,8 @@ Inputs, the same for every model here (B rows, S positions):
 
 - `input_ids` (B, S) integers, or `inputs_embeds` (B, S, hidden) in their place.
 - `attention_mask` (B, past + S) non-zero at tokens and zero at padding, on either side; what is masked counts as
-  absent: it takes no position. Or (B, S, past + S), saying for each query what it sees; positions then count all.
+  absent: it takes no position. Or (B, S, past + S) or (B, heads, S, past + S), saying for each query what it sees;
+  positions then count all.
 - `token_type_ids` (B, S), 0 for the first text, 1 for the second; 0 where not passed.
 - `position_ids` (B, S); from the mask where not passed.
 - `encoder_hidden_states` (B, E, hidden) and `encoder_attention_mask` (B, E), for a decoder with cross-attention.
@@ -425,6 +426,8 @@ class BertModel(BertPreTrainedModel):
             raise InputError("past_key_values was passed to an encoder; set config.is_decoder=True for a decoder")
         heads = config.num_attention_heads
         check_cache(past_key_values, config.num_hidden_layers, rows, heads, config.hidden_size // heads)
+        if past_key_values is not None and len(past_key_values[0]) == 4 and not config.add_cross_attention:
+            raise InputError("past_key_values holds an encoder's keys, and this model has no cross-attention")
         past = past_length(past_key_values)
         check_positions(length, past, config.max_position_embeddings)
         return past

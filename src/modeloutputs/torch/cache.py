@@ -28,8 +28,10 @@ def check_cache(past: PastKeyValues | None, layers: int, rows: int, heads: int, 
         raise InputError(f"past_key_values has {len(past)} layers; this model has {layers}")
     length = None
     for i, layer in enumerate(past):
-        if len(layer) not in (2, 4):
-            raise InputError(f"past_key_values[{i}] has {len(layer)} tensors; expected 2, or 4 with cross-attention")
+        if len(layer) not in (2, 4) or len(layer) != len(past[0]):
+            raise InputError(
+                f"past_key_values[{i}] has {len(layer)} tensors; expected 2, or 4 with cross-attention, in all layers"
+            )
         for j, tensor in enumerate(layer):
             if length is None and tensor.dim() == 4:
                 length = tensor.shape[2]

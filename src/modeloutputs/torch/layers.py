@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -42,20 +43,14 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
 def activation(name: str) -> Activation:
     """Return the activation function of a configuration's `hidden_act`.
 
-    It takes a fresh result that nobody else holds, and overwrites it where no gradient needs it: that spares the
-    largest tensor of a layer. GELU is Hendrycks & Gimpel (2016), `gelu_new` its tanh approximation.
+    GELU is Hendrycks & Gimpel (2016), `gelu_new` its tanh approximation.
 
     Raises:
         InputError: there is none of that name.
     """
     if name not in ACTIVATIONS:
         raise InputError(f"hidden_act is {name!r}{nearest(name, ACTIVATIONS)}")
-    function, in_place = ACTIVATIONS[name]
-
-    def activate(x: Tensor) -> Tensor:
-        return function(x) if x.requires_grad or torch.compiler.is_compiling() else in_place(x)
-
-    return activate
+    return ACTIVATIONS[name][0]
 
 
 class Linear(nn.Linear):
@@ -93,10 +88,15 @@ class FeedForward(nn.Module):
         self.up = Linear(hidden_size, intermediate_size)
         self.down = Linear(intermediate_size, hidden_size)
         self.activation = activation(hidden_act)
+        self.activation_in_place = ACTIVATIONS[hidden_act][1]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., hidden)."""
-        return self.down(self.activation(self.up(hidden)))
+        raised = self.up(hidden)
+        # Overwritten where nobody else needs it, neither a gradient nor a hook: that spares a layer's largest tensor.
+        hooks = cast("dict[int, object]", self.up._forward_hooks)  # pyright: ignore[reportUnknownMemberType]
+        held = raised.requires_grad or torch.compiler.is_compiling() or bool(hooks)
+        return self.down(self.activation(raised) if held else self.activation_in_place(raised))
 
 
 def add_residual(update: Tensor, residual: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def causal_lm_loss(
     Args:
         logits: (batch, seq, vocab).
         labels: (batch, seq); the first column is predicted by nothing.
-        num_items: see the module.
+        num_items: see the module; labels of the first column are not among what is counted.
         label_smoothing: see the module.
     """
     _check_shape(labels, logits.shape[:-1])
