@@ -16,7 +16,7 @@ Inputs, the same for every model here (B rows, S positions):
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack, cast
+from typing import Any, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 
 from ..configs import BertConfig
 from ..errors import InputError
+from ..output import ModelOutput
 from .attention import AttentionMask, CrossAttention, KeyValue, SelfAttention, build_mask
 from .blocks import block_rows, in_blocks
 from .cache import PastKeyValues, check_cache, past_length
@@ -61,6 +62,9 @@ __all__ = [
     "BertLMHeadModel",
     "BertModel",
 ]
+
+
+HeadOutput = TypeVar("HeadOutput", bound=ModelOutput)
 
 
 class Flags(TypedDict, total=False):
@@ -510,6 +514,13 @@ class _BertWithHead(BertPreTrainedModel):
         """Return the table of token embeddings."""
         return self.bert.get_input_embeddings()
 
+    def _finish(
+        self, cls: type[HeadOutput], outputs: ModelOutput, return_dict: bool | None, **fields: Any
+    ) -> HeadOutput:
+        """Put the head's own fields together with the states and attentions of the model under it."""
+        states = {name: outputs.get(name) for name in ("hidden_states", "attentions")}
+        return self._returned(cls(**fields, **states), return_dict)
+
 
 def _classifier_dropout(config: BertConfig) -> nn.Dropout:
     return nn.Dropout(config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout)
@@ -541,10 +552,7 @@ class BertForMaskedLM(_BertWithHead):
         loss = None
         if labels is not None:
             loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        output = MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        return self._returned(output, return_dict)
+        return self._finish(MaskedLMOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
 class BertLMHeadModel(_BertWithHead):
@@ -585,15 +593,8 @@ class BertLMHeadModel(_BertWithHead):
         loss = None
         if labels is not None:
             loss = causal_lm_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        output = CausalLMOutputWithCrossAttentions(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            cross_attentions=outputs.cross_attentions,
-        )
-        return self._returned(output, return_dict)
+        kept = {"past_key_values": outputs.past_key_values, "cross_attentions": outputs.cross_attentions}
+        return self._finish(CausalLMOutputWithCrossAttentions, outputs, return_dict, loss=loss, logits=logits, **kept)
 
 
 class BertForNextSentencePrediction(_BertWithHead):
@@ -630,10 +631,7 @@ class BertForNextSentencePrediction(_BertWithHead):
         if labels is not None:
             flat = labels.reshape(-1)
             loss = cross_entropy(logits, flat, num_items=num_items, label_smoothing=label_smoothing)
-        output = NextSentencePredictorOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        return self._returned(output, return_dict)
+        return self._finish(NextSentencePredictorOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
 class BertForSequenceClassification(_BertWithHead):
@@ -666,10 +664,7 @@ class BertForSequenceClassification(_BertWithHead):
             loss = sequence_classification_loss(
                 logits, labels, problem_type, num_items=num_items, label_smoothing=label_smoothing
             )
-        output = SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        return self._returned(output, return_dict)
+        return self._finish(SequenceClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
 class BertForMultipleChoice(_BertWithHead):
@@ -713,10 +708,7 @@ class BertForMultipleChoice(_BertWithHead):
         loss = None
         if labels is not None:
             loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        output = MultipleChoiceModelOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        return self._returned(output, return_dict)
+        return self._finish(MultipleChoiceModelOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
 class BertForTokenClassification(_BertWithHead):
@@ -746,10 +738,7 @@ class BertForTokenClassification(_BertWithHead):
         loss = None
         if labels is not None:
             loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        output = TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        return self._returned(output, return_dict)
+        return self._finish(TokenClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
 class BertForQuestionAnswering(_BertWithHead):
@@ -794,11 +783,5 @@ class BertForQuestionAnswering(_BertWithHead):
                 num_items=num_items,
                 label_smoothing=label_smoothing,
             )
-        output = QuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=start_logits,
-            end_logits=end_logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-        return self._returned(output, return_dict)
+        logits = {"start_logits": start_logits, "end_logits": end_logits}
+        return self._finish(QuestionAnsweringModelOutput, outputs, return_dict, loss=loss, **logits)
