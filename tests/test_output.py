@@ -911,3 +911,9 @@ def test_outputs_are_unhashable():
 def test_an_output_is_true_where_it_holds_something():
     assert full()
     assert not Masked()
+
+
+@pytest.mark.parametrize("name", ["a b", "1a", "class", "x=1): pass #"])
+def test_a_field_that_is_no_identifier_is_refused(name: str):
+    with pytest.raises(DefinitionError, match="cannot be a field's name"):
+        type("Made", (ModelOutput,), {"__annotations__": {name: int}})

@@ -8,6 +8,7 @@ the two and the declared order together; a field that is None is in neither, and
 import copyreg
 import dataclasses
 import inspect
+import keyword
 import sys
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, cast, dataclass_transform, overload
@@ -430,6 +431,8 @@ def _looks_like_field(name: str, value: Any) -> bool:
 
 
 def _refuse_clash(cls: type[ModelOutput], name: str) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name):  # a class made at run time may say anything
+        raise DefinitionError(f"{cls.__name__}: {name!r} cannot be a field's name; it is no identifier")
     for base in cls.__mro__[1:]:
         if name in base.__dict__ and name not in base.__dict__.get("__output_fields__", {}):
             raise DefinitionError(
