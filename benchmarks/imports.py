@@ -13,6 +13,7 @@ ROUNDS = 15
 CLOCK = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
 STATEMENTS = {
     "bare": "pass",
+    "library": "import dataclasses, typing",
     "modeloutputs": "import modeloutputs",
     "torch": "import torch",
     "modeloutputs.torch": "import torch, modeloutputs.torch",
@@ -37,6 +38,7 @@ def main() -> None:
     median = {name: statistics.median(values) for name, values in times.items()}
     rows = [
         ("import modeloutputs, above bare Python", median["modeloutputs"] - median["bare"], 0.030),
+        ("  of that Python's own dataclasses and typing", median["library"] - median["bare"], None),
         ("import modeloutputs.torch, above import torch", median["modeloutputs.torch"] - median["torch"], 0.080),
         ("transformers' BERT, above import torch", median["peer"] - median["torch"], None),
     ]
