@@ -131,11 +131,3 @@ def test_tensors_of_tensorflow():
     assert equal(constant([1, 2]), constant([1, 3])) is False
     assert equal(constant(1.0), constant(1.0)) is True
     assert equal(constant([1, 2]), constant([1.0, 2.0])) is False
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_ragged_tensors_are_equal_only_to_themselves():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    ragged, other = (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]) for _ in range(2))
-    assert equal((ragged,), (ragged,))
-    assert not equal((ragged,), (other,))

@@ -24,8 +24,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    # Asked of the type too: a ragged tensor has a shape that raises when it is read.
-    return hasattr(cast("Any", type(value)), "shape") or (hasattr(value, "shape") and hasattr(value, "dtype"))
+    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def _equal_mappings(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> bool:
@@ -37,10 +36,7 @@ def _equal_sequences(left: list[Any], right: list[Any]) -> bool:
 
 
 def _equal_arrays(left: Any, right: Any) -> bool:
-    try:
-        same_form = tuple(left.shape) == tuple(right.shape) and left.dtype == right.dtype
-    except RuntimeError:
-        return False  # ragged: of no one shape, so equal only to itself
+    same_form = tuple(left.shape) == tuple(right.shape) and left.dtype == right.dtype
     return same_form and _truth_of_equality(left, right)
 
 
