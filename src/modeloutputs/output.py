@@ -64,7 +64,7 @@ class ModelOutput(dict[str, Any]):
         _define(cls)
         trees.register(cls)
 
-    def __init__(self, *values: Any, **named: Any) -> None:
+    def __init__(self, /, *values: Any, **named: Any) -> None:
         # Subclasses get a generated constructor (see `_constructor`); this one serves classes that write their own.
         _build(self, values, named)
 
@@ -167,7 +167,7 @@ class ModelOutput(dict[str, Any]):
             self[name] = default
         return self.get(name)
 
-    def update(self, *changes: Any, **named: Any) -> None:
+    def update(self, /, *changes: Any, **named: Any) -> None:
         """Set several fields at once, from a mapping, pairs or keywords; nothing is set if one is not a field.
 
         Raises:
@@ -180,7 +180,7 @@ class ModelOutput(dict[str, Any]):
         for name, value in new.items():
             _put(self, name, value)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Return a new output with some fields changed; the others are shared, not copied."""
         return type(self)(**{**{name: getattr(self, name) for name in field_names(self)}, **changes})
 
