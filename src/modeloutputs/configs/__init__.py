@@ -1,6 +1,10 @@
 """Model configurations: config.json as dataclasses. Imports no framework."""
 
+from .bart import BartConfig
 from .base import Config
 from .bert import BertConfig
+from .gpt import OpenAIGPTConfig
+from .gpt2 import GPT2Config
+from .llama import LlamaConfig
 
-__all__ = ["BertConfig", "Config"]
+__all__ = ["BartConfig", "BertConfig", "Config", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"]

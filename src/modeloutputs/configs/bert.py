@@ -43,12 +43,8 @@ class BertConfig(Config):
             "max_position_embeddings", "type_vocab_size",
         )  # fmt: skip
         self.require_rate("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
-        if self.pad_token_id is not None and not -self.vocab_size <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"pad_token_id is {self.pad_token_id}, beyond a vocabulary of {self.vocab_size}")
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"hidden_size {self.hidden_size} cannot be split into num_attention_heads {self.num_attention_heads}"
-            )
+        self.require_token_ids(self.vocab_size, "pad_token_id")
+        self.require_divisible("hidden_size", "num_attention_heads")
         if self.position_embedding_type != "absolute":
             raise InputError(
                 f"position_embedding_type is {self.position_embedding_type!r}; only 'absolute' is implemented"
