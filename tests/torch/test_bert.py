@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modeloutputs import InputError, ModelOutput
 from modeloutputs.configs import BertConfig
-from modeloutputs.torch import bert
+from modeloutputs.torch import bert, bert_heads
 
 from .tiny import BY_NAME, HEADS, LENGTHS, SIZES, WIDTH, Head, padded_ids, padded_mask, states, token_ids
 
@@ -489,7 +489,7 @@ def test_losses_of_micro_batches_sum_to_that_of_the_batch(head: Head) -> None:
     whole = model(**arguments).loss
     counted = model(**arguments, num_items=1).loss / whole
     parts = [model(**batch_rows(arguments, rows), num_items=counted).loss for rows in (slice(1), slice(1, None))]
-    if head.cls is not bert.BertForQuestionAnswering:  # there it is the batch's rows, of which one was cut off
+    if head.cls is not bert_heads.BertForQuestionAnswering:  # there it is the batch's rows, of which one was cut off
         close(counted.round(), counted)
     close(sum(parts), whole)
 
@@ -782,12 +782,12 @@ def test_what_cannot_be_computed_is_refused_at_once(head: Head, arguments: dict[
 
 def test_a_language_model_must_be_a_decoder() -> None:
     with pytest.raises(InputError, match=r"BertLMHeadModel needs config\.is_decoder=True"):
-        bert.BertLMHeadModel(BertConfig(**SIZES))
+        bert_heads.BertLMHeadModel(BertConfig(**SIZES))
 
 
 def test_question_answering_has_two_labels() -> None:
     with pytest.raises(InputError, match="num_labels is 3; question answering has 2"):
-        bert.BertForQuestionAnswering(BertConfig(**SIZES, num_labels=3))
+        bert_heads.BertForQuestionAnswering(BertConfig(**SIZES, num_labels=3))
 
 
 # -- tied weights -----------------------------------------------------------------------------------------------------

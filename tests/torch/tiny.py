@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from modeloutputs import ModelOutput
 from modeloutputs.configs import BertConfig
-from modeloutputs.torch import bert, outputs
+from modeloutputs.torch import bert_heads, outputs
+from modeloutputs.torch.bert import BertModel
 from modeloutputs.torch.pretrained import PreTrainedModel
 
 # For products as small as these a second thread is no gain, and on a busy machine a loss.
@@ -57,7 +58,7 @@ class Head:
 
     @property
     def has_choices(self) -> bool:
-        return self.cls is bert.BertForMultipleChoice
+        return self.cls is bert_heads.BertForMultipleChoice
 
     def model(self, **changes: Any) -> PreTrainedModel[BertConfig]:
         """Return a tiny model in evaluation mode, no weight of which is left at 0 or 1."""
@@ -148,29 +149,29 @@ def _answer_spans(rows: int, length: int) -> dict[str, Tensor]:
 
 
 HEADS = (
-    Head(bert.BertModel, outputs.BaseModelOutputWithPooling, pooled=("pooler_output",), variant="encoder"),
+    Head(BertModel, outputs.BaseModelOutputWithPooling, pooled=("pooler_output",), variant="encoder"),
     Head(
-        bert.BertModel,
+        BertModel,
         outputs.BaseModelOutputWithPoolingAndCrossAttentions,
         settings=DECODER,
         pooled=("pooler_output",),
         variant="decoder",
     ),
     Head(
-        bert.BertLMHeadModel,
+        bert_heads.BertLMHeadModel,
         outputs.CausalLMOutputWithCrossAttentions,
         labels=_token_labels(SIZES["vocab_size"]),
         settings=DECODER,
     ),
-    Head(bert.BertForMaskedLM, outputs.MaskedLMOutput, labels=_token_labels(SIZES["vocab_size"])),
+    Head(bert_heads.BertForMaskedLM, outputs.MaskedLMOutput, labels=_token_labels(SIZES["vocab_size"])),
     Head(
-        bert.BertForNextSentencePrediction,
+        bert_heads.BertForNextSentencePrediction,
         outputs.NextSentencePredictorOutput,
         labels=_row_labels(2),
         pooled=("logits",),
     ),
     Head(
-        bert.BertForSequenceClassification,
+        bert_heads.BertForSequenceClassification,
         outputs.SequenceClassifierOutput,
         labels=_row_labels(3),
         settings={"num_labels": 3},
@@ -178,7 +179,7 @@ HEADS = (
         variant="one class",
     ),
     Head(
-        bert.BertForSequenceClassification,
+        bert_heads.BertForSequenceClassification,
         outputs.SequenceClassifierOutput,
         labels=lambda rows, _: {"labels": _classes(2, rows, 3).float()},
         settings={"num_labels": 3},
@@ -186,7 +187,7 @@ HEADS = (
         variant="many classes",
     ),
     Head(
-        bert.BertForSequenceClassification,
+        bert_heads.BertForSequenceClassification,
         outputs.SequenceClassifierOutput,
         labels=lambda rows, _: {"labels": states(rows, 1, 1)[:, 0, 0]},
         settings={"num_labels": 1},
@@ -194,17 +195,17 @@ HEADS = (
         variant="regression",
     ),
     Head(
-        bert.BertForMultipleChoice,
+        bert_heads.BertForMultipleChoice,
         outputs.MultipleChoiceModelOutput,
         labels=lambda rows, _: {"labels": _classes(CHOICES, rows // CHOICES)},
         pooled=("logits",),
     ),
     Head(
-        bert.BertForTokenClassification,
+        bert_heads.BertForTokenClassification,
         outputs.TokenClassifierOutput,
         labels=_token_labels(5),
         settings={"num_labels": 5},
     ),
-    Head(bert.BertForQuestionAnswering, outputs.QuestionAnsweringModelOutput, labels=_answer_spans),
+    Head(bert_heads.BertForQuestionAnswering, outputs.QuestionAnsweringModelOutput, labels=_answer_spans),
 )
 BY_NAME = {head.name: head for head in HEADS}

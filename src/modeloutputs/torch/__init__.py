@@ -9,7 +9,8 @@ except ImportError:
 
 from ..configs import BertConfig
 from ..tokenizers import BertTokenizer
-from .bert import (
+from .bert import BertModel
+from .bert_heads import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForNextSentencePrediction,
@@ -17,7 +18,6 @@ from .bert import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertLMHeadModel,
-    BertModel,
 )
 from .inference import compile_for_inference
 from .outputs import (

@@ -3,6 +3,7 @@
 Shapes: B rows, H heads, Q query positions, K key positions, D width of a head.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,16 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .layers import Linear
 
-__all__ = ["AttentionMask", "CrossAttention", "SelfAttention", "attend", "build_mask", "is_unmasked"]
+__all__ = [
+    "AttentionMask",
+    "CrossAttention",
+    "Rotation",
+    "SelfAttention",
+    "attend",
+    "build_mask",
+    "is_unmasked",
+    "rotation",
+]
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -97,27 +107,41 @@ def compute_dtype(like: Tensor) -> torch.dtype:
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, dropout: float, with_weights: bool
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: AttentionMask,
+    dropout: float,
+    with_weights: bool,
+    scale: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute softmax(Q Kᵀ / √D + bias) V.
+    """Compute softmax(s Q Kᵀ + bias) V.
 
     Args:
         query: (B, H, Q, D).
-        key: (B, H, K, D).
-        value: (B, H, K, D).
+        key: (B, H or fewer, K, D); where fewer, H / fewer queries in a row share one (Ainslie et al., 2023).
+        value: like the key.
         mask: which keys are seen.
         dropout: probability of dropping a weight.
         with_weights: also return the weights; without them a fused kernel runs.
+        scale: s; 1 / √D where not passed.
 
     Returns:
         context (B, H, Q, D) and weights (B, H, Q, K), before dropout, or None.
     """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and query.shape[2] == 1 and not with_weights and (mask.bias is None or mask.bias.shape[1] == 1):
+        # Heads that share a key are queries of it, and the key need not be repeated for each.
+        context, _ = attend(query.view(*key.shape[:2], groups, -1), key, value, mask, dropout, False, scale)
+        return context.reshape(query.shape), None
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     if not with_weights:
         context = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal
+            query, key, value, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal, scale=scale
         )
         return context, None
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+    scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-1, -2))
     bias = mask.bias
     if mask.causal:
         bias = _bias(_triangle(query.shape[-2], key.shape[-2], query.device), query)
@@ -128,42 +152,92 @@ def attend(
     return torch.matmul(dropped, value), weights
 
 
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines (B or 1, 1, Q, D) of the angles by which queries and keys are turned."""
+
+
+def rotation(positions: Tensor, inverse_frequencies: Sequence[float], dtype: torch.dtype) -> Rotation:
+    """Return what `SelfAttention` turns queries and keys by (Su et al., 2021, section 3.2.2).
+
+    Args:
+        positions: (B or 1, Q) integers.
+        inverse_frequencies: D / 2 angles per position; dimension i is paired with dimension i + D / 2.
+        dtype: of the result; angles are computed in float32.
+    """
+    frequencies = torch.tensor(inverse_frequencies, dtype=torch.float32, device=positions.device)
+    angles = positions[:, None, :, None].float() * torch.cat([frequencies, frequencies])
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _rotate(states: Tensor, by: Rotation) -> Tensor:
+    cos, sin = by
+    left, right = states.chunk(2, -1)
+    return states * cos + torch.cat([-right, left], -1) * sin
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to itself, query, key and value projected in one product."""
 
-    def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        dropout: float,
+        *,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
+        bias: bool = True,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
+        self.kv_heads = kv_heads or heads
+        self.head_dim = head_dim or hidden_size // heads
         self.dropout = dropout
-        self.qkv = Linear(hidden_size, 3 * hidden_size)
-        self.output = Linear(hidden_size, hidden_size)
+        self.scale = scale
+        self.qkv = Linear(hidden_size, (heads + 2 * self.kv_heads) * self.head_dim, bias=bias)
+        self.output = Linear(heads * self.head_dim, hidden_size, bias=bias)
 
     def forward(
-        self, hidden: Tensor, mask: AttentionMask, past: KeyValue | None = None, with_weights: bool = False
+        self,
+        hidden: Tensor,
+        mask: AttentionMask,
+        extend: Callable[[Tensor, Tensor], KeyValue] | None = None,
+        with_weights: bool = False,
+        turned: Rotation | None = None,
     ) -> tuple[Tensor, Tensor | None, KeyValue]:
-        """Attend from `hidden` (B, Q, hidden) to itself and, before it, to `past`: key and value (B, H, P, D).
+        """Attend from `hidden` (B, Q, hidden) to itself and to what came before it.
+
+        Args:
+            hidden: the states.
+            mask: which keys are seen.
+            extend: takes this call's key and value (B, kv_heads, Q, D) and returns those of all positions, K.
+            with_weights: also return the weights.
+            turned: rotary positions of queries and keys.
 
         Returns:
-            the projected context (B, Q, hidden), the weights (B, H, Q, P + Q) or None, and key and value with those
-            of this call appended.
+            the projected context (B, Q, hidden), the weights (B, H, Q, K) or None, and key and value of all positions.
         """
-        rows, length, width = hidden.shape
-        qkv = self.qkv(hidden).view(rows, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
-        if past is not None:
-            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        rows, length, _ = hidden.shape
+        qkv = self.qkv(hidden).view(rows, length, -1, self.head_dim).transpose(1, 2)
+        query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        if turned is not None:
+            query, key = _rotate(query, turned), _rotate(key, turned)
+        if extend is not None:
+            key, value = extend(key, value)
         dropout = self.dropout if self.training else 0.0
-        context, weights = attend(query, key, value, mask, dropout, with_weights)
-        return self.output(context.transpose(1, 2).reshape(rows, length, width)), weights, (key, value)
+        context, weights = attend(query, key, value, mask, dropout, with_weights, self.scale)
+        return self.output(context.transpose(1, 2).reshape(rows, length, -1)), weights, (key, value)
 
 
 class CrossAttention(nn.Module):
     """Multi-head attention of a sequence to an encoder's output."""
 
-    def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, heads: int, dropout: float, scale: float | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
+        self.scale = scale
         self.query = Linear(hidden_size, hidden_size)
         self.key_value = Linear(hidden_size, 2 * hidden_size)
         self.output = Linear(hidden_size, hidden_size)
@@ -182,5 +256,5 @@ class CrossAttention(nn.Module):
         rows, length, width = hidden.shape
         query = self.query(hidden).view(rows, length, self.heads, width // self.heads).transpose(1, 2)
         dropout = self.dropout if self.training else 0.0
-        context, weights = attend(query, *key_value, mask, dropout, with_weights)
+        context, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)
         return self.output(context.transpose(1, 2).reshape(rows, length, width)), weights

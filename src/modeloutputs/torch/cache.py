@@ -1,41 +1,307 @@
-"""`past_key_values`: what decoders keep of positions already computed, a tuple of tensors per layer."""
+"""`past_key_values`: what decoders keep of positions already computed, so that each is computed once.
 
+A cache is the plain tuple of tensors per layer, and a value: nothing that is done with it changes it for whoever
+holds it. Yet growing it copies nothing. Its tensors are views of buffers with room behind them, and the first call
+that extends a cache writes into that room, which no older view shows; the second call that extends the same cache
+finds the room taken and copies. Where gradients are recorded, or a compiler traces, caches grow by concatenation.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any, Self, cast
+
+import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from ..display import summary
 from ..errors import InputError
 
-__all__ = ["PastKeyValues", "check_cache", "past_length"]
+__all__ = ["Cache", "Extension", "PastKeyValues", "check_cache", "cross_length", "past_length"]
+
+KeyValue = tuple[Tensor, Tensor]
 
 PastKeyValues = tuple[tuple[Tensor, ...], ...]
-"""Per layer key and value (batch, heads, past, head_dim) and, cross-attending, the encoder's (batch, heads, enc_seq,
-head_dim)."""
+"""Per layer key and value (batch, kv_heads, past, head_dim) and, cross-attending, the encoder's (batch, kv_heads,
+enc_seq, head_dim)."""
+
+LEAST_CAPACITY = 16
+
+
+class _Room:
+    """Buffers (batch, kv_heads, capacity, head_dim) for the keys and values of all layers, filled from the front."""
+
+    def __init__(self, layers: Iterable[tuple[Tensor, ...]], capacity: int) -> None:
+        self.capacity = capacity
+        self.buffers = [tuple(_roomy(tensor, capacity) for tensor in layer[:2]) for layer in layers]
+        self.filled = 0
+        self.inference = torch.is_inference_mode_enabled()
+        self._lock = threading.Lock()
+
+    def claim(self, start: int, stop: int) -> bool:
+        """Take positions [start, stop) for one caller; False where they are another's, or not there."""
+        if self.inference and not torch.is_inference_mode_enabled():
+            return False  # PyTorch refuses to write to it
+        with self._lock:
+            free = self.filled == start and stop <= self.capacity
+            self.filled = stop if free else self.filled
+            return free
+
+    def write(self, layer: int, start: int, tensors: Iterable[Tensor]) -> None:
+        """Fill positions from `start` on."""
+        for buffer, tensor in zip(self.buffers[layer], tensors, strict=True):
+            buffer.narrow(2, start, tensor.shape[2]).copy_(tensor)
+
+    def view(self, layer: int, stop: int) -> KeyValue:
+        """Return the first `stop` positions."""
+        key, value = self.buffers[layer]
+        return key.narrow(2, 0, stop), value.narrow(2, 0, stop)
+
+
+def _roomy(tensor: Tensor, capacity: int) -> Tensor:
+    rows, heads, _, width = tensor.shape
+    return tensor.new_empty(rows, heads, capacity, width)
+
+
+class Cache(tuple[tuple[Tensor, ...], ...]):
+    """The keys and values of positions already computed: for each layer a tuple of tensors (see `PastKeyValues`).
+
+    `Cache(layers)` takes any such tuples, `to_tuples` gives them back; nothing is copied by either.
+    """
+
+    _room: _Room | None
+
+    def __new__(cls, layers: Iterable[tuple[Tensor, ...]] = (), room: _Room | None = None) -> Self:
+        """Make the cache of these layers, and of `room` behind them where it is known to be theirs."""
+        made = super().__new__(cls, layers)
+        made._room = room
+        return made
+
+    @classmethod
+    def with_room(
+        cls,
+        *,
+        layers: int,
+        batch: int,
+        kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Return a cache of no positions with room for `capacity`, for a caller who knows how long it will get."""
+        empty = torch.empty(batch, kv_heads, 0, head_dim, dtype=dtype, device=device)
+        room = _Room([(empty, empty)] * layers, capacity)
+        return cls((room.view(i, 0) for i in range(layers)), room)
+
+    @property
+    def length(self) -> int:
+        """Number of positions held."""
+        return past_length(self)
+
+    @property
+    def capacity(self) -> int:
+        """Number of positions that it can grow to before a buffer is allocated."""
+        return self.length if self._room is None else self._room.capacity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values held; buffers may have room for more."""
+        return sum(tensor.nbytes for layer in self for tensor in layer)
+
+    def fork(self) -> Self:
+        """Return a cache of the same values, sharing their memory, that leaves the room behind them to this one."""
+        return type(self)(self)
+
+    def crop(self, length: int) -> Self:
+        """Return the cache of the first `length` positions; the encoder's keys and values stay as they are.
+
+        Raises:
+            InputError: there are fewer positions, or `length` is negative.
+        """
+        if not 0 <= length <= self.length:
+            raise InputError(f"crop({length}) of a cache of {self.length} positions; expected 0 to {self.length}")
+        cropped = ((*(tensor[:, :, :length] for tensor in layer[:2]), *layer[2:]) for layer in self)
+        return type(self)(cropped, self._room)
+
+    def reorder(self, rows: Tensor) -> Self:
+        """Return the cache of these rows of the batch, in this order, with as much room behind them.
+
+        Args:
+            rows: (new batch,) integer indices; a row may come up several times or never.
+
+        Raises:
+            InputError: not one axis of integers, or a row that there is not.
+        """
+        batch = self[0][0].shape[0] if self else 0
+        _check_rows(rows, batch)
+        if self._room is None:
+            return type(self)(tuple(tensor.index_select(0, rows) for tensor in layer) for layer in self)
+        few = [tuple(tensor[:1].expand(len(rows), -1, -1, -1) for tensor in layer[:2]) for layer in self]
+        room = _Room(few, self._room.capacity)
+        room.filled = self.length
+        layers: list[tuple[Tensor, ...]] = []
+        for i, layer in enumerate(self):
+            own = room.view(i, self.length)
+            for tensor, view in zip(layer, own, strict=False):
+                torch.index_select(tensor, 0, rows, out=view)
+            layers.append((*own, *(tensor.index_select(0, rows) for tensor in layer[2:])))
+        return type(self)(layers, room)
+
+    def to_tuples(self) -> PastKeyValues:
+        """Return plain tuples of the same tensors."""
+        return tuple(tuple(layer) for layer in self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({summary(self.to_tuples())})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Views are cut out of their buffers, which would else be written whole.
+        return type(self), (tuple(tuple(tensor.clone() for tensor in layer) for layer in self),)
+
+
+def _check_rows(rows: Tensor, batch: int) -> None:
+    if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"rows are {rows.dtype} of shape {tuple(rows.shape)}; expected (new batch,) integer indices")
+    if rows.device.type != "cpu" or rows.numel() == 0:
+        return
+    low, high = rows.aminmax()
+    if low < 0 or high >= batch:
+        raise InputError(f"rows range from {int(low)} to {int(high)}; the cache's are 0 to {batch - 1}")
+
+
+def _flatten(cache: Cache) -> tuple[list[Any], None]:
+    return list(cache), None
+
+
+def _flatten_with_keys(cache: Cache) -> tuple[list[tuple[Any, Any]], Any]:
+    return [(pytree.SequenceKey(i), layer) for i, layer in enumerate(cache)], None
+
+
+def _unflatten(layers: Iterable[Any], _: Any) -> Cache:
+    return Cache(layers)
+
+
+pytree.register_pytree_node(
+    Cache,
+    _flatten,
+    _unflatten,
+    serialized_type_name="modeloutputs.torch.cache.Cache",
+    flatten_with_keys_fn=_flatten_with_keys,
+)
+
+
+# -- growing ----------------------------------------------------------------------------------------------------------
+
+
+class Extension:
+    """One call's extension of a cache by `length` positions, layer by layer.
+
+    Args:
+        past: the cache that the call was given; None for none.
+        length: positions of the call.
+        limit: positions that the model can hold at most: no buffer gets longer.
+        kept: whether the call returns the cache; if not, room is left to those that do.
+    """
+
+    def __init__(self, past: PastKeyValues | None, length: int, limit: int, *, kept: bool) -> None:
+        self.past = past
+        self._start = past_length(past)
+        self._stop = self._start + length
+        self._room: _Room | None = None
+        if past is not None and kept and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            self._room = self._claim(past, limit)
+
+    def _claim(self, past: PastKeyValues, limit: int) -> _Room:
+        room = past._room if isinstance(past, Cache) else None  # pyright: ignore[reportPrivateUsage]
+        if room is not None and room.claim(self._start, self._stop):
+            return room
+        # The next power of two: over a cache's life, at most as much is copied as it holds in the end.
+        doubled = max(LEAST_CAPACITY, 1 << (self._stop - 1).bit_length())
+        room = _Room(past, max(self._stop, min(doubled, limit)))
+        for i, layer in enumerate(past):
+            room.write(i, 0, layer[:2])
+        room.filled = self._stop
+        return room
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+        """Append key and value (batch, kv_heads, length, head_dim) and return all positions'."""
+        if self._room is not None:
+            self._room.write(layer, self._start, (key, value))
+            return self._room.view(layer, self._stop)
+        if self.past is None or not self._start:
+            return key, value
+        past_key, past_value = self.past[layer][:2]
+        return torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
+
+    def cross(self, layer: int) -> KeyValue | None:
+        """Return the encoder's key and value, where the cache has them."""
+        held = () if self.past is None else self.past[layer][2:]
+        return cast("KeyValue", held) if held else None
+
+    def extended(self, layers: Iterable[tuple[Tensor, ...]]) -> PastKeyValues:
+        """Return the cache of what `extend` returned for each layer, the encoder's key and value added."""
+        return tuple(layers) if torch.compiler.is_compiling() else Cache(layers, self._room)
+
+
+# -- what a model is given ---------------------------------------------------------------------------------------------
 
 
 def past_length(past_key_values: PastKeyValues | None) -> int:
     """Return how many positions a cache holds."""
-    return 0 if past_key_values is None else past_key_values[0][0].shape[2]
+    return past_key_values[0][0].shape[2] if past_key_values else 0
 
 
-def check_cache(past: PastKeyValues | None, layers: int, rows: int, heads: int, head_dim: int) -> None:
+def cross_length(past_key_values: PastKeyValues | None) -> int | None:
+    """Return how many positions of an encoder a cache holds; None where it holds no encoder's."""
+    return past_key_values[0][2].shape[2] if past_key_values and len(past_key_values[0]) == 4 else None
+
+
+def check_cache(
+    past: PastKeyValues | None, layers: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> None:
     """Refuse a cache of another model or batch.
 
+    Args:
+        past: the cache, or None.
+        layers: how many the model has.
+        shape: (rows, kv_heads, head_dim).
+        dtype: of the keys that this call computes.
+        device: of those keys.
+
     Raises:
-        InputError: naming the layer, the shape found and the shape expected.
+        InputError: naming the layer, what was found and what was expected.
     """
     if past is None:
         return
+    if not isinstance(past, (tuple, list)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"past_key_values is a {type(past).__name__}; expected what a call returned, a tuple of tensors per layer"
+        )
     if len(past) != layers:
         raise InputError(f"past_key_values has {len(past)} layers; this model has {layers}")
-    length = None
-    for i, layer in enumerate(past):
+    lengths: dict[bool, int] = {}
+    # Of one that this module grew the layers agree.
+    grown = isinstance(past, Cache) and past._room is not None  # pyright: ignore[reportPrivateUsage]
+    for i, layer in enumerate(past[:1] if grown else past):
         if len(layer) not in (2, 4) or len(layer) != len(past[0]):
             raise InputError(
                 f"past_key_values[{i}] has {len(layer)} tensors; expected 2, or 4 with cross-attention, in all layers"
             )
         for j, tensor in enumerate(layer):
-            if length is None and tensor.dim() == 4:
-                length = tensor.shape[2]
-            positions = length if j < 2 or tensor.dim() != 4 else tensor.shape[2]
-            expected = (rows, heads, "positions" if positions is None else positions, head_dim)
-            if tuple(tensor.shape) != expected:
-                raise InputError(f"past_key_values[{i}][{j}] has shape {tuple(tensor.shape)}; expected {expected}")
+            _check_shape(tensor, f"past_key_values[{i}][{j}]", shape, lengths, cross=j > 1)
+            if tensor.dtype != dtype or tensor.device != device:
+                raise InputError(
+                    f"past_key_values[{i}][{j}] is {tensor.dtype} on {tensor.device}; "
+                    f"this model's keys are {dtype} on {device}"
+                )
+
+
+def _check_shape(
+    tensor: Tensor, what: str, shape: tuple[int, int, int], lengths: dict[bool, int], *, cross: bool
+) -> None:
+    rows, heads, width = shape
+    positions = lengths.setdefault(cross, tensor.shape[2]) if tensor.dim() == 4 else lengths.get(cross, "positions")
+    expected = (rows, heads, positions, width)
+    if tuple(tensor.shape) != expected:
+        raise InputError(f"{what} has shape {tuple(tensor.shape)}; expected {expected}")

@@ -6,7 +6,16 @@ from torch import Tensor
 from ..errors import InputError
 from .attention import is_unmasked
 
-__all__ = ["check_embeds", "check_ids", "check_one_given", "check_positions", "first_position", "positions_from_mask"]
+__all__ = [
+    "check_embeds",
+    "check_ids",
+    "check_one_given",
+    "check_position_ids",
+    "check_positions",
+    "check_tokens",
+    "first_position",
+    "positions_from_mask",
+]
 
 
 def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
@@ -43,6 +52,35 @@ def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None 
     low, high = ids.aminmax()
     if low < 0 or high >= count:
         raise InputError(f"{what} ranges from {int(low)} to {int(high)}; expected 0 to {count - 1}")
+
+
+def check_tokens(
+    input_ids: Tensor | None, inputs_embeds: Tensor | None, vocab_size: int, width: int
+) -> tuple[int, int]:
+    """Refuse tokens given twice, not at all, or that a model has no embedding for; return rows and length.
+
+    Args:
+        input_ids: (batch, seq) in [0, vocab_size), or None.
+        inputs_embeds: (batch, seq, width) in their place, or None.
+        vocab_size: entries of the vocabulary.
+        width: of the embeddings.
+
+    Raises:
+        InputError: naming the argument, what was found and what was expected.
+    """
+    given = check_one_given(input_ids, inputs_embeds)
+    if input_ids is not None:
+        check_ids(input_ids, vocab_size, "input_ids")
+    else:
+        check_embeds(given, width, "inputs_embeds")
+    return given.shape[0], given.shape[1]
+
+
+def check_position_ids(position_ids: Tensor | None, limit: int, rows: int, length: int) -> None:
+    """Refuse positions that are not (rows or 1, length) integers below `limit`; see `check_ids`."""
+    if position_ids is not None:
+        first = 1 if position_ids.shape[:1] == (1,) else rows
+        check_ids(position_ids, limit, "position_ids", (first, length))
 
 
 def check_embeds(embeds: Tensor, width: int, what: str, rows: int | None = None) -> None:

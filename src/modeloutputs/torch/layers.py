@@ -9,14 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError, nearest
+from .products import linear
 
 __all__ = [
     "ACTIVATIONS",
     "Embedding",
     "FeedForward",
+    "GatedFeedForward",
     "LayerNorm",
     "LayerSelection",
     "Linear",
+    "RMSNorm",
     "activation",
     "add_residual",
     "select_layers",
@@ -54,7 +57,11 @@ def activation(name: str) -> Activation:
 
 
 class Linear(nn.Linear):
-    """A linear layer that a checkpoint can be loaded into without first computing values to throw away."""
+    """A linear layer, fast for few rows, that a checkpoint can be loaded into without first computing values."""
+
+    def forward(self, input: Tensor) -> Tensor:  # the name that it has in PyTorch
+        """Map (..., in) to (..., out)."""
+        return linear(input, self.weight, self.bias)
 
     def reset_parameters(self) -> None:
         """Set initial values, except on the meta device: what PyTorch does there costs seconds."""
@@ -80,23 +87,60 @@ class LayerNorm(nn.LayerNorm):
             super().reset_parameters()
 
 
-class FeedForward(nn.Module):
-    """W₂ f(W₁ x + b₁) + b₂, at each position (Vaswani et al., 2017, section 3.3)."""
+class RMSNorm(nn.Module):
+    """Division by the root mean square, and a weight (Zhang & Sennrich, 2019); computed in float32 at least."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str) -> None:
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (..., width) to (..., width)."""
+        if hidden.dtype in (torch.float32, torch.float64):
+            return F.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(hidden.float(), self.weight.shape, None, self.eps).to(hidden.dtype) * self.weight
+
+
+class FeedForward(nn.Module):
+    """W₂ f(W₁ x + b₁) + b₂, at each position (Vaswani et al., 2017, section 3.3); `dropout` is that of f's values."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str, dropout: float = 0.0) -> None:
         super().__init__()
         self.up = Linear(hidden_size, intermediate_size)
         self.down = Linear(intermediate_size, hidden_size)
         self.activation = activation(hidden_act)
         self.activation_in_place = ACTIVATIONS[hidden_act][1]
+        self.dropout = dropout
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., hidden)."""
         raised = self.up(hidden)
-        # Overwritten where nobody else needs it, neither a gradient nor a hook: that spares a layer's largest tensor.
-        hooks = cast("dict[int, object]", self.up._forward_hooks)  # pyright: ignore[reportUnknownMemberType]
-        held = raised.requires_grad or torch.compiler.is_compiling() or bool(hooks)
-        return self.down(self.activation(raised) if held else self.activation_in_place(raised))
+        raised = self.activation(raised) if _is_held(self.up, raised) else self.activation_in_place(raised)
+        if self.dropout and self.training:
+            raised = F.dropout(raised, self.dropout)
+        return self.down(raised)
+
+
+class GatedFeedForward(nn.Module):
+    """W₂ (f(W₁ x) ⊙ V x), at each position (Shazeer, 2020), W₁ and V in one product."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str, bias: bool) -> None:
+        super().__init__()
+        self.gate_up = Linear(hidden_size, 2 * intermediate_size, bias=bias)
+        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.activation = activation(hidden_act)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (..., hidden) to (..., hidden)."""
+        gate, raised = self.gate_up(hidden).chunk(2, -1)
+        return self.down(self.activation(gate) * raised)
+
+
+def _is_held(layer: nn.Module, result: Tensor) -> bool:
+    """Whether a gradient or a hook needs what a layer returned. Else it is overwritten: that spares a large tensor."""
+    hooks = cast("dict[int, object]", layer._forward_hooks)  # pyright: ignore
+    return result.requires_grad or torch.compiler.is_compiling() or bool(hooks)
 
 
 def add_residual(update: Tensor, residual: Tensor) -> Tensor:

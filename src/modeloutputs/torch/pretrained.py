@@ -15,10 +15,12 @@ from ..checkpoints import find_checkpoint, first_line
 from ..configs import Config
 from ..errors import CheckpointError, CheckpointWarning, InputError
 from ..output import ModelOutput
+from .layers import LayerSelection
 from .saving import save_weights
+from .stack import Given
 from .weights import Imported, Rename, WeightSource, export_weights, import_weights, is_copy, open_weights
 
-__all__ = ["PreTrainedModel"]
+__all__ = ["ModelWithHead", "PreTrainedModel"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
@@ -164,6 +166,25 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 parameter[module.padding_idx].zero_()
 
+    # -- calling ------------------------------------------------------------------------------------------------
+
+    def _given(
+        self,
+        use_cache: bool | None = None,
+        output_hidden_states: LayerSelection | None = None,
+        output_attentions: LayerSelection | None = None,
+        **tensors: Any,
+    ) -> Given:
+        """Return what a caller gave, completed with what the configuration says."""
+        config = self.config
+        return Given(
+            use_cache=config.use_cache if use_cache is None else use_cache,
+            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
+            gradient_checkpointing=self.gradient_checkpointing and self.training,
+            **tensors,
+        )
+
     def _returned(self, output: OutputType, return_dict: bool | None) -> OutputType:
         """Return an output, or its plain tuple where the caller or the configuration wants no dict."""
         if self.config.return_dict if return_dict is None else return_dict:
@@ -194,6 +215,26 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
+
+
+class ModelWithHead(PreTrainedModel[ConfigType]):
+    """Base of models with something on top of a base model, which is the attribute `base_model_prefix`."""
+
+    @property
+    def base_model(self) -> Any:
+        """The model without the head."""
+        return getattr(self, self.base_model_prefix)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the table of token embeddings."""
+        return self.base_model.get_input_embeddings()
+
+    def _finish(
+        self, cls: type[OutputType], outputs: ModelOutput, return_dict: bool | None, **fields: Any
+    ) -> OutputType:
+        """Put the head's own fields together with those that it and the base model's output have in common."""
+        common = {name: value for name, value in outputs.items() if name in cls.__output_fields__}
+        return self._returned(cls(**common, **fields), return_dict)
 
 
 def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:

@@ -1,0 +1,54 @@
+"""What models are called with, the same for all of them (B rows, S positions).
+
+- `input_ids` (B, S) integers, or `inputs_embeds` (B, S, hidden) in their place.
+- `attention_mask` (B, past + S) non-zero at tokens and zero at padding, on either side; what is masked counts as
+  absent: it takes no position. Or (B, S, past + S) or (B, heads, S, past + S), saying for each query what it sees;
+  positions then count all.
+- `position_ids` (B, S); from the mask where not passed.
+- `token_type_ids` (B, S), 0 for the first text, 1 for the second.
+- `encoder_hidden_states` (B, E, hidden) and `encoder_attention_mask` (B, E), for a decoder with cross-attention.
+- `past_key_values`, the cache that an earlier call returned; it is left as it is.
+- `use_cache`, `output_hidden_states`, `output_attentions`, `return_dict`: the configuration's where not passed. The two
+  `output_` flags also take layer indices: other layers are then None, so that indices keep their meaning. With
+  `return_dict=False` a plain tuple is returned, of the fields that are present.
+- `labels`; `num_items` and `label_smoothing` are explained in `modeloutputs.torch.losses`.
+- `logits_to_keep`: how many positions, counted from the end, a language model computes logits for; 0 for all.
+
+All raise InputError for an argument that is missing or of wrong shape, dtype or range, before anything is computed.
+"""
+
+from typing import TypedDict
+
+from torch import Tensor
+
+from .cache import PastKeyValues
+from .layers import LayerSelection
+
+__all__ = ["CachedInputs", "DecoderInputs", "Flags", "Inputs"]
+
+
+class Flags(TypedDict, total=False):
+    """What to return."""
+
+    output_hidden_states: LayerSelection | None
+    output_attentions: LayerSelection | None
+
+
+class Inputs(Flags, total=False):
+    """Inputs beside ids, mask and token types."""
+
+    position_ids: Tensor | None
+    inputs_embeds: Tensor | None
+
+
+class CachedInputs(Inputs, total=False):
+    """Inputs of a decoder that attends to itself only."""
+
+    past_key_values: PastKeyValues | None
+
+
+class DecoderInputs(CachedInputs, total=False):
+    """Inputs of a decoder that may attend to an encoder."""
+
+    encoder_hidden_states: Tensor | None
+    encoder_attention_mask: Tensor | None
