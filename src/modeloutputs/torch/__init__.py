@@ -7,8 +7,15 @@ except ImportError:
 
     raise MissingDependencyError("modeloutputs.torch needs PyTorch; install modeloutputs[torch]") from None
 
-from ..configs import BertConfig
+from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
 from ..tokenizers import BertTokenizer
+from .bart import BartDecoder, BartEncoder, BartModel
+from .bart_heads import (
+    BartForCausalLM,
+    BartForConditionalGeneration,
+    BartForQuestionAnswering,
+    BartForSequenceClassification,
+)
 from .bert import BertModel
 from .bert_heads import (
     BertForMaskedLM,
@@ -19,7 +26,11 @@ from .bert_heads import (
     BertForTokenClassification,
     BertLMHeadModel,
 )
+from .cache import Cache
+from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
+from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 from .inference import compile_for_inference
+from .llama import LlamaForCausalLM, LlamaModel
 from .outputs import (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -44,6 +55,14 @@ from .outputs import (
 from .pretrained import PreTrainedModel
 
 __all__ = [
+    "BartConfig",
+    "BartDecoder",
+    "BartEncoder",
+    "BartForCausalLM",
+    "BartForConditionalGeneration",
+    "BartForQuestionAnswering",
+    "BartForSequenceClassification",
+    "BartModel",
     "BaseModelOutput",
     "BaseModelOutputWithCrossAttentions",
     "BaseModelOutputWithPast",
@@ -60,12 +79,23 @@ __all__ = [
     "BertLMHeadModel",
     "BertModel",
     "BertTokenizer",
+    "Cache",
     "CausalLMOutput",
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaModel",
     "MaskedLMOutput",
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
+    "OpenAIGPTConfig",
+    "OpenAIGPTLMHeadModel",
+    "OpenAIGPTModel",
     "PreTrainedModel",
     "QuestionAnsweringModelOutput",
     "Seq2SeqLMOutput",

@@ -195,7 +195,9 @@ class SelfAttention(nn.Module):
         self.head_dim = head_dim or hidden_size // heads
         self.dropout = dropout
         self.scale = scale
-        self.qkv = Linear(hidden_size, (heads + 2 * self.kv_heads) * self.head_dim, bias=bias)
+        parts = [count * self.head_dim for count in (heads, self.kv_heads, self.kv_heads)]
+        self.qkv = Linear(hidden_size, sum(parts), bias=bias)
+        self.qkv.parts = parts
         self.output = Linear(heads * self.head_dim, hidden_size, bias=bias)
 
     def forward(

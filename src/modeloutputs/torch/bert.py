@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..configs import BertConfig
 from .cache import PastKeyValues
-from .inputs import check_ids, check_position_ids, check_tokens, first_position, positions_from_mask
-from .layers import Embedding, LayerNorm, LayerSelection, Linear
+from .inputs import check_ids, check_position_ids, check_tokens, first_position, positions_from_mask, rows_at
+from .layers import Embedding, LayerNorm, LayerSelection, Linear, PositionEmbedding
 from .outputs import BaseModelOutputWithPooling, BaseModelOutputWithPoolingAndCrossAttentions
 from .pretrained import PreTrainedModel
 from .stack import LayerSettings, Stack
@@ -27,7 +27,7 @@ class BertEmbeddings(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.position_embeddings = PositionEmbedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -43,10 +43,9 @@ class BertEmbeddings(nn.Module):
         """Embed (B, S) tokens that follow `past` others into (B, S, hidden)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         types = self.token_type_embeddings
-        # Without ids, one row or a slice of the table does for all: no look-up.
+        # Without ids, one row does for all: no look-up.
         kind = types.weight[0] if token_type_ids is None else types(token_type_ids)
-        table = self.position_embeddings
-        position = table.weight[past : past + words.shape[1]] if position_ids is None else table(position_ids)
+        position = self.position_embeddings(position_ids, past, words.shape[1])
         return self.dropout(self.norm((words + kind).add_(position)))
 
 
@@ -78,9 +77,7 @@ class BertPooler(nn.Module):
 
     def forward(self, hidden: Tensor, first: Tensor | None) -> Tensor:
         """Pool (B, S, hidden) at each row's `first` token, (B,), or at index 0; return (B, hidden)."""
-        if first is None:
-            return torch.tanh(self.dense(hidden[:, 0]))
-        return torch.tanh(self.dense(hidden[torch.arange(hidden.shape[0], device=hidden.device), first]))
+        return torch.tanh(self.dense(rows_at(hidden, first, 0)))
 
 
 class BertPreTrainedModel(PreTrainedModel[BertConfig]):

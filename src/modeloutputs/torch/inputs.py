@@ -14,7 +14,9 @@ __all__ = [
     "check_positions",
     "check_tokens",
     "first_position",
+    "last_position",
     "positions_from_mask",
+    "rows_at",
 ]
 
 
@@ -143,3 +145,27 @@ def first_position(mask: Tensor | None) -> Tensor | None:
     if mask is None or mask.dim() != 2 or is_unmasked(mask[:, 0]):
         return None
     return (mask != 0).int().argmax(-1)
+
+
+def last_position(input_ids: Tensor | None, mask: Tensor | None, pad_token_id: int | None) -> Tensor | None:
+    """Return the index (batch,) of each row's last token that is no padding; None if it is the last in all.
+
+    Args:
+        input_ids: (batch, seq), asked where there is no mask.
+        mask: (batch, seq) or None.
+        pad_token_id: the token that is padding, or None where none is.
+    """
+    if mask is not None and mask.dim() == 2:
+        seen = mask != 0
+    elif input_ids is not None and pad_token_id is not None:
+        seen = input_ids != pad_token_id
+    else:
+        return None
+    return None if is_unmasked(seen[:, -1]) else seen.shape[1] - 1 - seen.flip(-1).int().argmax(-1)
+
+
+def rows_at(hidden: Tensor, indices: Tensor | None, default: int = -1) -> Tensor:
+    """Return each row's state at its index (batch,), or at `default`: (batch, seq, hidden) to (batch, hidden)."""
+    if indices is None:
+        return hidden[:, default]
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), indices]

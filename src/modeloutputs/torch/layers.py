@@ -19,6 +19,7 @@ __all__ = [
     "LayerNorm",
     "LayerSelection",
     "Linear",
+    "PositionEmbedding",
     "RMSNorm",
     "activation",
     "add_residual",
@@ -59,6 +60,9 @@ def activation(name: str) -> Activation:
 class Linear(nn.Linear):
     """A linear layer, fast for few rows, that a checkpoint can be loaded into without first computing values."""
 
+    parts: Sequence[int] | None = None
+    """Rows of each of the matrices that are stacked in this one, where they are not of equal sizes."""
+
     def forward(self, input: Tensor) -> Tensor:  # the name that it has in PyTorch
         """Map (..., in) to (..., out)."""
         return linear(input, self.weight, self.bias)
@@ -76,6 +80,28 @@ class Embedding(nn.Embedding):
         """Set initial values, except on the meta device."""
         if not self.weight.is_meta:
             super().reset_parameters()
+
+
+class PositionEmbedding(nn.Module):
+    """A table of learned positions, the first of which stands behind `offset` rows that are for none."""
+
+    def __init__(self, count: int, width: int, offset: int = 0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(count + offset, width))
+        self.offset = offset
+
+    def forward(self, position_ids: Tensor | None, past: int, length: int) -> Tensor:
+        """Return the embeddings (..., length, width) of positions or, without, of `length` that follow `past` others.
+
+        Args:
+            position_ids: (batch or 1, length), or None.
+            past: positions before.
+            length: positions of this call.
+        """
+        if position_ids is not None:
+            return F.embedding(position_ids + self.offset if self.offset else position_ids, self.weight)
+        start = past + self.offset  # a slice of the table does for all rows: no look-up
+        return self.weight[start : start + length]
 
 
 class LayerNorm(nn.LayerNorm):

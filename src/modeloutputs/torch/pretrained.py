@@ -15,7 +15,7 @@ from ..checkpoints import find_checkpoint, first_line
 from ..configs import Config
 from ..errors import CheckpointError, CheckpointWarning, InputError
 from ..output import ModelOutput
-from .layers import LayerSelection
+from .layers import LayerSelection, RMSNorm
 from .saving import save_weights
 from .stack import Given
 from .weights import Imported, Rename, WeightSource, export_weights, import_weights, is_copy, open_weights
@@ -37,6 +37,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
     """Pattern of the base model's parameters that a checkpoint may lack: they are then initialised."""
     ignored_weights: ClassVar[str] = r"(?!)"
     """Pattern of names in checkpoints that carry no weights of their own."""
+    neutral_weights: ClassVar[str] = r"(?!)"
+    """Pattern of parameters whose initial values change nothing: that a checkpoint lacks them goes without saying."""
     tied_weights: ClassVar[Mapping[str, str]] = {}
     """Names in checkpoints whose tensors may repeat another's, and that other."""
 
@@ -120,8 +122,9 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             if not re.search(self.ignored_weights, name)
             and not (name in self.tied_weights and is_copy(source, name, self.tied_weights[name]))
         ]
+        new = [name for name in imported.missing if not re.search(self.neutral_weights, name)]
         parts = [
-            *([f"new, to be trained: {', '.join(imported.missing)}"] if imported.missing else []),
+            *([f"new, to be trained: {', '.join(new)}"] if new else []),
             *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
         ]
         if parts:
@@ -153,13 +156,13 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
                 continue  # it has no values yet: a checkpoint's are to come
             if name in names if names is not None else not name.startswith(base):
                 path, _, leaf = name.rpartition(".")
-                self._initialise_parameter(self.get_submodule(path), leaf, parameter)
+                self._initialise_parameter(name, self.get_submodule(path), leaf, parameter)
 
     @torch.no_grad()
-    def _initialise_parameter(self, module: nn.Module, leaf: str, parameter: Tensor) -> None:
-        if leaf == "bias":
+    def _initialise_parameter(self, name: str, module: nn.Module, leaf: str, parameter: Tensor) -> None:
+        if leaf.endswith("bias"):
             parameter.zero_()
-        elif isinstance(module, nn.LayerNorm):
+        elif isinstance(module, (nn.LayerNorm, RMSNorm)):
             parameter.fill_(1.0)
         else:
             parameter.normal_(0.0, getattr(self.config, "initializer_range", 0.02))

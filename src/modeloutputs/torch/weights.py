@@ -2,10 +2,10 @@
 
 import mmap
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,25 +38,40 @@ DTYPES: dict[str, torch.dtype] = {
 class Rename:
     """A part of a parameter's path that checkpoints spell otherwise.
 
-    `theirs` holds several spellings where several of their tensors, stacked along the first axis, are one of ours.
-    `fallback` is another spelling to read where the first is absent; it is never written.
+    `theirs` holds several spellings where several of their tensors, stacked along the first axis, are one of ours: of
+    equal sizes, or of those that our layer names as its `parts`. `fallback` is another spelling to read where the
+    first is absent; it is never written. `transposed` says that their matrices are (in, out), and ours (out, in).
     """
 
     ours: str
     theirs: tuple[str, ...]
     fallback: tuple[str, ...] = ()
+    transposed: bool = False
+
+    def matches(self, name: str) -> bool:
+        """Whether a parameter's path has this part."""
+        return re.search(self._pattern, name) is not None
+
+    def spell(self, name: str, spelling: str) -> str:
+        """Return a path with this part spelled otherwise."""
+        return re.sub(self._pattern, spelling, name)
+
+    @property
+    def _pattern(self) -> str:
+        return rf"(?<![^.]){re.escape(self.ours)}(?![^.])"
+
+
+def _rename_of(name: str, renames: Iterable[Rename]) -> Rename | None:
+    return next((rename for rename in renames if rename.matches(name)), None)
 
 
 def checkpoint_names(name: str, renames: Iterable[Rename], *, fallback: bool = False) -> tuple[str, ...]:
     """Return the names that a parameter of ours has in checkpoints: several where it is a stack of theirs."""
-    names = (name,)
-    for rename in renames:
-        pattern = rf"(?<![^.]){re.escape(rename.ours)}(?![^.])"
-        spellings = rename.fallback if fallback and rename.fallback else rename.theirs
-        if re.search(pattern, name):
-            names = tuple(re.sub(pattern, spelling, name) for spelling in spellings)
-            break
-    return names
+    rename = _rename_of(name, renames)
+    if rename is None:
+        return (name,)
+    spellings = rename.fallback if fallback and rename.fallback else rename.theirs
+    return tuple(rename.spell(name, spelling) for spelling in spellings)
 
 
 # -- where weights come from ----------------------------------------------------------------------------------------
@@ -175,14 +190,35 @@ def import_weights(
         CheckpointError: a tensor's shape is not the parameter's, or it holds integers, of some quantisation.
     """
     names = _StoredNames(source, base_prefix, hasattr(module, base_prefix))
-    found: dict[str, list[str] | None] = {}
+    found: dict[str, _Layout | None] = {}
     for name, parameter in module.named_parameters():
-        found[name] = names.find(name, renames)
-        _check_shapes(name, parameter, source, found[name])
-    for name, stored in found.items():
-        _materialise(module, name, source, stored, dtype, device)
-    used = {name for stored in found.values() if stored is not None for name in stored}
-    return Imported([name for name, stored in found.items() if stored is None], sorted(set(source) - used))
+        stored = names.find(name, renames)
+        found[name] = None if stored is None else _layout(module, name, parameter, stored, renames)
+        _check_shapes(name, source, found[name])
+    for name, layout in found.items():
+        _materialise(module, name, source, layout, dtype, device)
+    used = {name for layout in found.values() if layout is not None for name in layout.names}
+    return Imported([name for name, layout in found.items() if layout is None], sorted(set(source) - used))
+
+
+class _Layout(NamedTuple):
+    """How a parameter lies in a checkpoint: the names of its parts, how many rows each has, and whether transposed."""
+
+    names: Sequence[str]
+    shapes: list[tuple[int, ...]]
+    transposed: bool
+
+
+def _layout(
+    module: nn.Module, name: str, parameter: Tensor, names: Sequence[str], renames: Iterable[Rename]
+) -> _Layout:
+    rename = _rename_of(name, renames)
+    transposed = rename is not None and rename.transposed and parameter.dim() == 2
+    rows = [parameter.shape[0] // len(names)] * len(names)
+    if len(names) > 1:
+        rows = list(getattr(module.get_submodule(name.rpartition(".")[0]), "parts", None) or rows)
+    shapes = [(count, *parameter.shape[1:]) for count in rows]
+    return _Layout(names, [shape[::-1] for shape in shapes] if transposed else shapes, transposed)
 
 
 class _StoredNames:
@@ -212,11 +248,10 @@ def _modern(name: str) -> str:
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
 
 
-def _check_shapes(name: str, parameter: Tensor, source: WeightSource, stored: list[str] | None) -> None:
-    if stored is None:
+def _check_shapes(name: str, source: WeightSource, layout: _Layout | None) -> None:
+    if layout is None:
         return
-    expected = (parameter.shape[0] // len(stored), *parameter.shape[1:])
-    for key in stored:
+    for key, expected in zip(layout.names, layout.shapes, strict=True):
         shape, dtype = tuple(source[key].shape), source[key].dtype
         if shape != expected:
             raise CheckpointError(
@@ -234,18 +269,19 @@ def _materialise(
     module: nn.Module,
     name: str,
     source: WeightSource,
-    stored: list[str] | None,
+    layout: _Layout | None,
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     declared: nn.Parameter = getattr(owner, leaf)
-    if stored is None:
+    if layout is None:
         tensor = torch.empty(declared.shape, dtype=dtype, device=device)
     else:
-        parts = [source[key].to(device, dtype) for key in stored]
-        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = [source[key].to(device, dtype) for key in layout.names]
+        parts = [part.t() for part in parts] if layout.transposed else parts
+        tensor = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
     setattr(owner, leaf, nn.Parameter(tensor, requires_grad=declared.requires_grad))
 
 
@@ -253,6 +289,11 @@ def export_weights(module: nn.Module, renames: Iterable[Rename]) -> dict[str, Te
     """Return a module's weights on the CPU under the names that checkpoints use."""
     exported: dict[str, Tensor] = {}
     for name, parameter in module.named_parameters():
-        names = checkpoint_names(name, renames)
-        exported.update(zip(names, parameter.detach().cpu().contiguous().chunk(len(names)), strict=True))
+        layout = _layout(module, name, parameter, checkpoint_names(name, renames), renames)
+        stacked = parameter.detach().cpu()
+        start = 0
+        for key, shape in zip(layout.names, layout.shapes, strict=True):
+            part = stacked[start : start + shape[-1 if layout.transposed else 0]]
+            exported[key] = (part.t() if layout.transposed else part).contiguous()
+            start += part.shape[0]
     return exported

@@ -1,0 +1,274 @@
+"""BART's heads: translation and summarisation, classification, question answering, and its decoder as language model.
+
+What they are called with is explained in `modeloutputs.torch.arguments` and at `BartModel`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from ..configs import BartConfig
+from ..errors import InputError
+from .arguments import DecoderInputs, Flags
+from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, shift_right
+from .cache import PastKeyValues
+from .inputs import last_position, rows_at
+from .language import LanguageModel, kept_positions
+from .layers import Linear
+from .losses import NumItems, cross_entropy, question_answering_loss, sequence_classification_loss
+from .outputs import (
+    CausalLMOutputWithCrossAttentions,
+    Seq2SeqLMOutput,
+    Seq2SeqQuestionAnsweringModelOutput,
+    Seq2SeqSequenceClassifierOutput,
+)
+from .pretrained import ModelWithHead
+from .weights import Rename
+
+__all__ = [
+    "BartForCausalLM",
+    "BartForConditionalGeneration",
+    "BartForQuestionAnswering",
+    "BartForSequenceClassification",
+]
+
+
+class Seq2SeqInputs(Flags, total=False):
+    """Inputs beside ids and masks; see BartModel."""
+
+    encoder_outputs: EncoderOutputs | None
+    past_key_values: PastKeyValues | None
+    inputs_embeds: Tensor | None
+    decoder_inputs_embeds: Tensor | None
+    position_ids: Tensor | None
+    decoder_position_ids: Tensor | None
+    use_cache: bool | None
+
+
+class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedModel):
+    """Predicts each next token of the target; returns Seq2SeqLMOutput."""
+
+    ignored_weights = r"(?!)"
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = BartModel(config)
+        self._add_head(config.d_model, config.vocab_size)
+        self.final_logits_bias = nn.Parameter(torch.zeros(1, config.vocab_size), requires_grad=False)
+        self._initialise()
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return super()._logits(hidden) + self.final_logits_bias
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        num_items: NumItems | None = None,
+        label_smoothing: float = 0.0,
+        logits_to_keep: int = 0,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+        **inputs: Any,
+    ) -> Seq2SeqLMOutput:
+        """Return logits (B, S, vocab) and, with `labels` (B, S), the loss.
+
+        Labels are the target itself: position i of the logits is held against position i of the labels. Where the
+        decoder is given nothing else, it is given the labels moved one to the right. With labels, `use_cache` is off
+        unless passed.
+        """
+        if labels is not None:
+            use_cache = False if use_cache is None else use_cache
+            if decoder_input_ids is None and inputs.get("decoder_inputs_embeds") is None:
+                decoder_input_ids = shift_right(labels, self.config)
+        outputs = self.model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            use_cache=use_cache,
+            return_dict=True,
+            **inputs,
+        )
+        logits = self._logits(kept_positions(outputs.last_hidden_state, logits_to_keep, labels))
+        loss = None
+        if labels is not None:
+            loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
+        return self._finish(Seq2SeqLMOutput, outputs, return_dict, loss=loss, logits=logits)
+
+
+class BartClassificationHead(nn.Module):
+    """Dense, tanh and scores, with dropout before each."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__()
+        self.dense = Linear(config.d_model, config.d_model)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = Linear(config.d_model, config.num_labels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, hidden) to (B, labels)."""
+        return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(hidden)))))
+
+
+class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedModel):
+    """Gives each row a class from the decoder's state at its end (section 3.1); Seq2SeqSequenceClassifierOutput.
+
+    The end is a row's last `eos_token_id`, which the tokenizer puts there.
+    """
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = BartModel(config)
+        self.classification_head = BartClassificationHead(config)
+        self._initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        num_items: NumItems | None = None,
+        label_smoothing: float = 0.0,
+        return_dict: bool | None = None,
+        **inputs: Unpack[Seq2SeqInputs],
+    ) -> Seq2SeqSequenceClassifierOutput:
+        """Return logits (B, labels) and, with `labels`, the loss that `sequence_classification_loss` chooses.
+
+        Raises:
+            InputError: no `input_ids`, or a row of them without an end.
+        """
+        end = self._ends(input_ids)
+        outputs = self.model(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
+        )
+        logits = self.classification_head(rows_at(outputs.last_hidden_state, end))
+        loss = None
+        if labels is not None:
+            problem_type = self.config.problem_type
+            loss = sequence_classification_loss(
+                logits, labels, problem_type, num_items=num_items, label_smoothing=label_smoothing
+            )
+        return self._finish(Seq2SeqSequenceClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
+
+    def _ends(self, input_ids: Tensor | None) -> Tensor | None:
+        end = self.config.eos_token_id
+        if input_ids is None or not isinstance(end, int):
+            raise InputError("the class is read at a row's eos_token_id; pass input_ids, and configure one such token")
+        ended = input_ids == end
+        if not torch.compiler.is_compiling() and not bool(ended.any(1).all()):
+            raise InputError(
+                f"a row of input_ids has no eos_token_id ({end}), where its class is read; end rows with it"
+            )
+        return last_position(None, ended, None)
+
+
+class BartForQuestionAnswering(ModelWithHead[BartConfig], BartPreTrainedModel):
+    """Finds where an answer starts and ends; returns Seq2SeqQuestionAnsweringModelOutput.
+
+    `num_labels`, of which BART's configurations have 3, says nothing here: there are 2, start and end.
+    """
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = BartModel(config)
+        self.qa_outputs = Linear(config.d_model, 2)
+        self._initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        *,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        num_items: NumItems | None = None,
+        label_smoothing: float = 0.0,
+        return_dict: bool | None = None,
+        **inputs: Unpack[Seq2SeqInputs],
+    ) -> Seq2SeqQuestionAnsweringModelOutput:
+        """Return start and end logits (B, S) and, with both positions (B,), the loss.
+
+        Raises:
+            InputError: one of the positions without the other.
+        """
+        if (start_positions is None) != (end_positions is None):
+            raise InputError("only one of start_positions and end_positions was passed; the loss needs both")
+        outputs = self.model(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
+        )
+        start, end = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = question_answering_loss(
+                start, end, start_positions, end_positions, num_items=num_items, label_smoothing=label_smoothing
+            )
+        logits = {"start_logits": start, "end_logits": end}
+        return self._finish(Seq2SeqQuestionAnsweringModelOutput, outputs, return_dict, loss=loss, **logits)
+
+
+class DecoderOnly(nn.Module):
+    """Holds the decoder under the name that it has in checkpoints."""
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__()
+        self.decoder = BartDecoder(config)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the table of token embeddings."""
+        return self.decoder.get_input_embeddings()
+
+
+class BartForCausalLM(LanguageModel[BartConfig], BartPreTrainedModel):
+    """The decoder alone as a language model; returns CausalLMOutputWithCrossAttentions."""
+
+    renames: ClassVar[tuple[Rename, ...]] = (
+        *BartPreTrainedModel.renames,
+        Rename("decoder.embed_tokens", ("decoder.embed_tokens",), fallback=("shared",)),
+    )
+    ignored_weights = r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)"
+    tied_weights: ClassVar[Mapping[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
+    def __init__(self, config: BartConfig) -> None:
+        super().__init__(config)
+        self.model = DecoderOnly(config)
+        self._add_head(config.d_model, config.vocab_size)
+        self._initialise()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        num_items: NumItems | None = None,
+        label_smoothing: float = 0.0,
+        logits_to_keep: int = 0,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+        **inputs: Unpack[DecoderInputs],
+    ) -> CausalLMOutputWithCrossAttentions:
+        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
+
+        With labels, `use_cache` is off unless passed: training has no use for a cache.
+        """
+        outputs = self.model.decoder(
+            input_ids,
+            attention_mask,
+            use_cache=False if use_cache is None and labels is not None else use_cache,
+            return_dict=True,
+            **inputs,
+        )
+        options = (labels, num_items, label_smoothing, logits_to_keep, return_dict)
+        return self._predict(CausalLMOutputWithCrossAttentions, outputs, *options)
