@@ -26,7 +26,15 @@ from .pretrained import PreTrainedModel
 from .stack import LayerSettings, Stack, StackResult
 from .weights import Rename
 
-__all__ = ["BartDecoder", "BartEncoder", "BartModel", "BartPreTrainedModel", "EncoderOutputs", "shift_right"]
+__all__ = [
+    "BartDecoder",
+    "BartEncoder",
+    "BartModel",
+    "BartPreTrainedModel",
+    "EncoderOutputs",
+    "as_output",
+    "shift_right",
+]
 
 EncoderOutputs = BaseModelOutput | tuple[Any, ...]
 """What the encoder returned, as an output or a plain tuple."""
@@ -257,7 +265,7 @@ class BartModel(BartPreTrainedModel):
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self._denoising_input(input_ids)
-        encoded = _as_output(encoder_outputs)
+        encoded = None if encoder_outputs is None else as_output(encoder_outputs)
         if encoded is None and (input_ids is not None or inputs_embeds is not None):
             encoded = self.encoder(
                 input_ids,
@@ -290,8 +298,9 @@ class BartModel(BartPreTrainedModel):
         return shift_right(input_ids, self.config)
 
 
-def _as_output(encoder_outputs: EncoderOutputs | None) -> BaseModelOutput | None:
-    if encoder_outputs is None or isinstance(encoder_outputs, ModelOutput):
+def as_output(encoder_outputs: EncoderOutputs) -> BaseModelOutput:
+    """Return what an encoder returned as an output, also where it was a plain tuple."""
+    if isinstance(encoder_outputs, ModelOutput):
         return encoder_outputs
     return BaseModelOutput(**dict(zip(BaseModelOutput.__output_fields__, encoder_outputs, strict=False)))
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..configs import BartConfig
 from ..errors import InputError
 from .arguments import DecoderInputs, Flags
-from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, shift_right
+from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
 from .cache import PastKeyValues
+from .generation import GenerationSettings
 from .inputs import last_position, rows_at
 from .language import LanguageModel, kept_positions
 from .layers import Linear
@@ -61,6 +62,44 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
+
+    def prompt_tokens(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        inputs: dict[str, Any],
+        settings: GenerationSettings,
+    ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+        """Return the decoder's prompt, a start token where none was passed, and the encoder's states."""
+        encoded = inputs.get("encoder_outputs")
+        if encoded is None:
+            flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
+            encoded = self.model.encoder(input_ids, attention_mask, return_dict=True, **flags)
+        start = inputs.get("decoder_input_ids")
+        if start is None:
+            rows = as_output(encoded).last_hidden_state.shape[0]
+            start = torch.full((rows, 1), self._start_token(), device=self.device)
+        given = {"encoder_outputs": encoded, "attention_mask": attention_mask}
+        return start, None, {name: value for name, value in given.items() if value is not None}
+
+    def _start_token(self) -> int:
+        tokens = self._special("decoder_start_token_id") or self._special("bos_token_id")
+        if not tokens:
+            raise InputError("decoder_start_token_id is not configured; pass decoder_input_ids")
+        return tokens[0]
+
+    def decode(
+        self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
+    ) -> tuple[Tensor, PastKeyValues | None]:
+        """Return the logits (rows, vocab) of the token after these, and the cache with them."""
+        options = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1, "return_dict": True}
+        output = self(decoder_input_ids=tokens, decoder_attention_mask=mask, **inputs, **options)
+        return output.logits[:, -1], output.past_key_values
+
+    def replay(self, sequences: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], flags: dict[str, Any]) -> Any:
+        """Return what the model returns for finished sequences."""
+        options = {"use_cache": False, "logits_to_keep": 1, "return_dict": True, **flags}
+        return self(decoder_input_ids=sequences, decoder_attention_mask=mask, **inputs, **options)
 
     def forward(
         self,

@@ -9,7 +9,9 @@ from ..configs import BertConfig
 from ..errors import InputError
 from .arguments import DecoderInputs, Flags, Inputs
 from .bert import BertModel, BertPreTrainedModel
+from .generation import GenerationMixin
 from .inputs import check_one_given
+from .language import kept_positions
 from .layers import LayerNorm, Linear, activation
 from .losses import NumItems, causal_lm_loss, cross_entropy, question_answering_loss, sequence_classification_loss
 from .outputs import (
@@ -110,7 +112,7 @@ class BertForMaskedLM(_BertWithHead):
         return self._finish(MaskedLMOutput, outputs, return_dict, loss=loss, logits=logits)
 
 
-class BertLMHeadModel(_BertWithHead):
+class BertLMHeadModel(GenerationMixin, _BertWithHead):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions.
 
     Raises:
@@ -133,6 +135,7 @@ class BertLMHeadModel(_BertWithHead):
         labels: Tensor | None = None,
         num_items: NumItems | None = None,
         label_smoothing: float = 0.0,
+        logits_to_keep: int = 0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
         **inputs: Unpack[DecoderInputs],
@@ -144,7 +147,8 @@ class BertLMHeadModel(_BertWithHead):
         if use_cache is None and labels is not None:
             use_cache = False
         outputs = self.bert(input_ids, attention_mask, token_type_ids, use_cache=use_cache, return_dict=True, **inputs)
-        logits = self.cls["predictions"](outputs.last_hidden_state, self.get_input_embeddings().weight)
+        hidden = kept_positions(outputs.last_hidden_state, logits_to_keep, labels)
+        logits = self.cls["predictions"](hidden, self.get_input_embeddings().weight)
         loss = None
         if labels is not None:
             loss = causal_lm_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)

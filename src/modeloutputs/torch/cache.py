@@ -34,6 +34,8 @@ class _Room:
     def __init__(self, layers: Iterable[tuple[Tensor, ...]], capacity: int) -> None:
         self.capacity = capacity
         self.buffers = [tuple(_roomy(tensor, capacity) for tensor in layer[:2]) for layer in layers]
+        # Aliases whose changes are counted apart: what autograd saved of a view is not spoilt by a write behind it.
+        self._shown = [tuple(buffer.data for buffer in layer) for layer in self.buffers]
         self.filled = 0
         self.inference = torch.is_inference_mode_enabled()
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class _Room:
 
     def view(self, layer: int, stop: int) -> KeyValue:
         """Return the first `stop` positions."""
-        key, value = self.buffers[layer]
+        key, value = self._shown[layer]
         return key.narrow(2, 0, stop), value.narrow(2, 0, stop)
 
 
@@ -102,7 +104,8 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
     @property
     def capacity(self) -> int:
         """Number of positions that it can grow to before a buffer is allocated."""
-        return self.length if self._room is None else self._room.capacity
+        room = self._room
+        return self.length if room is None or room.filled != self.length else room.capacity
 
     @property
     def nbytes(self) -> int:
@@ -121,22 +124,24 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
         """
         if not 0 <= length <= self.length:
             raise InputError(f"crop({length}) of a cache of {self.length} positions; expected 0 to {self.length}")
-        cropped = ((*(tensor[:, :, :length] for tensor in layer[:2]), *layer[2:]) for layer in self)
+        cropped = [(*(tensor[:, :, :length] for tensor in layer[:2]), *layer[2:]) for layer in self]
         return type(self)(cropped, self._room)
 
-    def reorder(self, rows: Tensor) -> Self:
+    def reorder(self, rows: Tensor, *, same_encoder: bool = False) -> Self:
         """Return the cache of these rows of the batch, in this order, with as much room behind them.
 
         Args:
             rows: (new batch,) integer indices; a row may come up several times or never.
+            same_encoder: each row attends to the same encoder's row as the one whose place it takes, as the beams of
+                one row do: the encoder's keys and values stay as they are.
 
         Raises:
             InputError: not one axis of integers, or a row that there is not.
         """
         batch = self[0][0].shape[0] if self else 0
         _check_rows(rows, batch)
-        if self._room is None:
-            return type(self)(tuple(tensor.index_select(0, rows) for tensor in layer) for layer in self)
+        if self._room is None or torch.compiler.is_compiling() or _needs_grad(self):
+            return type(self)([tuple(tensor.index_select(0, rows) for tensor in layer) for layer in self])
         few = [tuple(tensor[:1].expand(len(rows), -1, -1, -1) for tensor in layer[:2]) for layer in self]
         room = _Room(few, self._room.capacity)
         room.filled = self.length
@@ -145,7 +150,8 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
             own = room.view(i, self.length)
             for tensor, view in zip(layer, own, strict=False):
                 torch.index_select(tensor, 0, rows, out=view)
-            layers.append((*own, *(tensor.index_select(0, rows) for tensor in layer[2:])))
+            cross = layer[2:] if same_encoder else tuple(tensor.index_select(0, rows) for tensor in layer[2:])
+            layers.append((*own, *cross))
         return type(self)(layers, room)
 
     def to_tuples(self) -> PastKeyValues:
@@ -155,15 +161,22 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({summary(self.to_tuples())})"
 
+    def __copy__(self) -> Self:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Views are cut out of their buffers, which would else be written whole.
         return type(self), (tuple(tuple(tensor.clone() for tensor in layer) for layer in self),)
 
 
+def _needs_grad(cache: Cache) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for layer in cache for tensor in layer[:2])
+
+
 def _check_rows(rows: Tensor, batch: int) -> None:
     if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
         raise InputError(f"rows are {rows.dtype} of shape {tuple(rows.shape)}; expected (new batch,) integer indices")
-    if rows.device.type != "cpu" or rows.numel() == 0:
+    if torch.compiler.is_compiling() or rows.device.type != "cpu" or rows.numel() == 0:
         return
     low, high = rows.aminmax()
     if low < 0 or high >= batch:
@@ -189,6 +202,8 @@ pytree.register_pytree_node(
     serialized_type_name="modeloutputs.torch.cache.Cache",
     flatten_with_keys_fn=_flatten_with_keys,
 )
+
+torch.serialization.add_safe_globals([Cache])  # as the plain tuple is: `torch.load` of one runs no code
 
 
 # -- growing ----------------------------------------------------------------------------------------------------------
@@ -284,11 +299,15 @@ def check_cache(
     # Of one that this module grew the layers agree.
     grown = isinstance(past, Cache) and past._room is not None  # pyright: ignore[reportPrivateUsage]
     for i, layer in enumerate(past[:1] if grown else past):
+        if not isinstance(layer, (tuple, list)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"past_key_values[{i}] is a {type(layer).__name__}; expected a tuple of tensors")
         if len(layer) not in (2, 4) or len(layer) != len(past[0]):
             raise InputError(
                 f"past_key_values[{i}] has {len(layer)} tensors; expected 2, or 4 with cross-attention, in all layers"
             )
         for j, tensor in enumerate(layer):
+            if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InputError(f"past_key_values[{i}][{j}] is a {type(tensor).__name__}; expected a tensor")
             _check_shape(tensor, f"past_key_values[{i}][{j}]", shape, lengths, cross=j > 1)
             if tensor.dtype != dtype or tensor.device != device:
                 raise InputError(

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..configs import Config
 from ..errors import InputError
 from ..output import ModelOutput
+from .generation import GenerationMixin
 from .layers import Linear
 from .losses import NumItems, causal_lm_loss
 from .pretrained import ModelWithHead
@@ -18,7 +19,7 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
 
 
-class LanguageModel(ModelWithHead[ConfigType]):
+class LanguageModel(GenerationMixin, ModelWithHead[ConfigType]):
     """Base of models that predict each next token from the states of their base model.
 
     `lm_head` is absent where the embeddings are tied: they are then read backwards (Press & Wolf, 2017).

@@ -95,7 +95,11 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             model, source, cls.renames, cls.base_model_prefix, _resolve_dtype(dtype, settings, source), target
         )
         model._settle(imported, source, folder)
+        model._read_more(folder)
         return model.eval()
+
+    def _read_more(self, folder: Path) -> None:
+        """Read what else a checkpoint folder holds for this model."""
 
     @classmethod
     def _config_class(cls) -> Any:
@@ -145,6 +149,10 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         )
         save_weights(export_weights(self, self.renames), Path(folder), max_shard_size)
         written.save_pretrained(folder)
+        self._write_more(Path(folder))
+
+    def _write_more(self, folder: Path) -> None:
+        """Write what `_read_more` reads."""
 
     # -- initial weights ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["linear"]
 
@@ -51,9 +51,12 @@ def _is_narrow(rows: Tensor, weight: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and weight.dtype == rows.dtype == torch.float32
         and weight.numel() >= LEAST_WEIGHT
+        and rows.shape[-1:] == weight.shape[1:]
         and rows.numel() <= MOST_ROWS * weight.shape[1]
         and weight.device.type == "cpu"
         and rows.numel() > 0
+        and type(weight) in (Tensor, nn.Parameter)  # others, such as quantised ones, bring a product of their own
+        and weight.layout == torch.strided
         and weight.is_contiguous()
         and not torch.is_autocast_enabled("cpu")
     )

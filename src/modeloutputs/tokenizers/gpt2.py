@@ -1,0 +1,71 @@
+"""GPT-2's tokenizer: byte-level byte-pair encoding (Radford et al., 2019, section 2.2)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .base import Config, PreTrainedTokenizer, Tokens
+from .files import bpe_texts, read_bpe
+from .framing import FRAME_SETTINGS, frame
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["ByteLevelTokenizer", "GPT2Tokenizer"]
+
+
+class ByteLevelTokenizer(PreTrainedTokenizer):
+    """Pieces of UTF-8 bytes, no text unknown, spaces part of the word that follows; what GPT-2 and BART share.
+
+    Setting of its own: `add_prefix_space`, whether a text's first word is as those within it, after a space.
+    """
+
+    backend_model = "BPE"
+    particular_settings = ("add_prefix_space",)
+
+    @property
+    def add_prefix_space(self) -> bool:
+        """Whether a text is taken as if it began with a space."""
+        return bool(getattr(self.backend.pre_tokenizer, "add_prefix_space", False))
+
+    @classmethod
+    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+        from tokenizers import Tokenizer, decoders, pre_tokenizers
+
+        backend = Tokenizer(read_bpe(folder))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(config.get("add_prefix_space")))
+        backend.decoder = decoders.ByteLevel()
+        return backend
+
+    @classmethod
+    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        from tokenizers.pre_tokenizers import ByteLevel
+
+        pre_tokenizer = backend.pre_tokenizer
+        if isinstance(pre_tokenizer, ByteLevel) and config.get("add_prefix_space") is not None:
+            pre_tokenizer.add_prefix_space = bool(config["add_prefix_space"])
+
+    def _settings(self) -> Config:
+        return {"add_prefix_space": self.add_prefix_space}
+
+    def _vocabulary_files(self) -> dict[str, str]:
+        return bpe_texts(self.backend)
+
+
+class GPT2Tokenizer(ByteLevelTokenizer):
+    """Bytes in pieces, from tokenizer.json or vocab.json + merges.txt; `<|endoftext|>` is its only special token.
+
+    It puts nothing around texts unless `add_bos_token` or `add_eos_token` is set, and has no padding token of its own.
+    """
+
+    model_type = "gpt2"
+    default_special_tokens = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>")
+    particular_settings = (*ByteLevelTokenizer.particular_settings, *FRAME_SETTINGS)
+
+    @classmethod
+    def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        frame(backend, config, tokens)
+
+    @classmethod
+    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        super()._adjust(backend, config, tokens)
+        frame(backend, config, tokens)

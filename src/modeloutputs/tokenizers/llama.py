@@ -1,0 +1,46 @@
+"""Llama's tokenizers: byte-level since Llama 3 (Dubey et al., 2024), SentencePiece's with bytes for the rest before."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CheckpointNotFoundError
+from .base import Config, PreTrainedTokenizer, Tokens
+from .files import TOKENIZER_FILE
+from .framing import FRAME_SETTINGS, frame
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["LlamaTokenizer"]
+
+
+class LlamaTokenizer(PreTrainedTokenizer):
+    """Whatever tokenizer.json holds, to the letter, with the special tokens that tokenizer_config.json names.
+
+    Where that file names none, `<unk>`, `<s>` and `</s>` are, if tokenizer.json has them as special tokens. Which
+    tokens stand around a text is tokenizer.json's to say, unless `add_bos_token` or `add_eos_token` is passed. Rows are
+    padded on the left, as generating needs, unless tokenizer_config.json says otherwise; there is no padding token
+    unless it names one or one is set.
+    """
+
+    model_type = "llama"
+    default_padding_side = "left"
+    default_special_tokens = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}  # noqa: RUF012
+    particular_settings = FRAME_SETTINGS
+
+    @classmethod
+    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+        raise CheckpointNotFoundError(
+            f"{str(folder)!r} has no {TOKENIZER_FILE}, the one form that is read; of a checkpoint's tokenizer.model, "
+            "transformers.LlamaTokenizer.from_pretrained(checkpoint).save_pretrained(folder) makes one"
+        )
+
+    @classmethod
+    def _own_tokens(cls, backend: "Tokenizer") -> Tokens:
+        # a byte-level vocabulary can have "<s>" as a piece of ordinary text
+        special = {token.content for token in backend.get_added_tokens_decoder().values()}
+        return {name: token for name, token in cls._default_tokens().items() if token.content in special}
+
+    @classmethod
+    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        frame(backend, config, tokens)

@@ -1,0 +1,89 @@
+"""Text as it is generated: token ids in, piece by piece, and out of each the text that it completes."""
+
+import operator
+from collections.abc import Iterable
+from typing import SupportsIndex, cast
+
+from .base import PreTrainedTokenizer, check_ids
+
+__all__ = ["TextStream"]
+
+_CONTEXT = 4
+"""Tokens kept to decode the next ones after: a character of UTF-8 has at most 4 bytes, and a token at least one, so
+that 4 tokens tell where the characters that follow begin, whatever came before."""
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+
+
+class TextStream:
+    """Turns the ids of one growing row into text, without decoding what came before again.
+
+    >>> stream = TextStream(tokenizer, skip_special_tokens=True)
+    >>> for id in generated:
+    ...     print(stream.push(id), end="", flush=True)
+    >>> print(stream.finish())
+
+    The pieces of all `push` calls and of `finish`, joined, are `tokenizer.decode` of all ids. That takes holding back:
+
+    - a last character that is U+FFFD, since its missing bytes may come;
+    - tokens that stand for one byte, like `<0xE2>` of Llama 2, until another token follows: such a run is decoded as
+      U+FFFD throughout, its valid characters too, if it is not valid UTF-8 as a whole.
+
+    For text that continues a prompt, push the prompt's ids first and leave what that returns. A push takes time in the
+    number of ids pushed, not of those before.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizer, *, skip_special_tokens: bool = False) -> None:
+        self.tokenizer = tokenizer
+        known = tokenizer.backend.get_added_tokens_decoder().values()
+        self._skipped = {token.content for token in known if token.special} if skip_special_tokens else set[str]()
+        self._start()
+
+    def _start(self) -> None:
+        self._context: list[int] = []  # the last ids whose text was returned, all but what is held back
+        self._returned = 0  # characters of the context's text that were
+        self._bytes: list[int] = []  # a run of byte tokens that may go on
+
+    def push(self, ids: SupportsIndex | Iterable[int]) -> str:
+        """Return the text that one id, or several, complete; it may be empty. Ids may be those of an array.
+
+        Raises:
+            InputError: a negative id.
+        """
+        ready = self._release(check_ids(_as_ids(ids)))
+        if not ready:
+            return ""
+        context = [*self._context, *ready]
+        text = self.tokenizer.decode(context)
+        held = text.endswith(_INCOMPLETE)
+        piece = text[self._returned : len(text) - held]
+        self._context = context[-_CONTEXT:]
+        self._returned = len(self.tokenizer.decode(self._context)) - held
+        return piece
+
+    def finish(self) -> str:
+        """Return the rest, incomplete characters as U+FFFD, and be ready for another row."""
+        text = self.tokenizer.decode([*self._context, *self._bytes])[self._returned :]
+        self._start()
+        return text
+
+    def _release(self, ids: list[int]) -> list[int]:
+        """Return the ids that can be decoded, bytes held back before them included; hold back those that end them."""
+        tokens = zip(ids, self.tokenizer.convert_ids_to_tokens(ids), strict=True)
+        kept = [(i, token) for i, token in tokens if token is not None and token not in self._skipped]
+        stop = max((n for n, (_, token) in enumerate(kept, start=1) if not _is_byte(token)), default=0)
+        ready = [*self._bytes, *(i for i, _ in kept[:stop])] if stop else []
+        if stop:
+            self._bytes = []
+        self._bytes.extend(i for i, _ in kept[stop:])
+        return ready
+
+
+def _as_ids(ids: SupportsIndex | Iterable[int]) -> Iterable[int]:
+    try:
+        return [operator.index(cast("SupportsIndex", ids))]  # a tensor of one id too, which says that it is iterable
+    except TypeError:
+        return cast("Iterable[int]", ids)
+
+
+def _is_byte(token: str) -> bool:
+    return len(token) == 6 and token.startswith("<0x") and token.endswith(">")
