@@ -60,6 +60,8 @@ class BartPreTrainedModel(PreTrainedModel[BartConfig]):
         Rename("feed_forward.down", ("fc2",)),
         Rename("feed_forward_norm", ("final_layer_norm",)),
         Rename("shared", ("shared",), fallback=("decoder.embed_tokens",)),
+        Rename("encoder.embed_tokens", ("encoder.embed_tokens",), fallback=("shared",)),
+        Rename("decoder.embed_tokens", ("decoder.embed_tokens",), fallback=("shared",)),
     )
     ignored_weights = r"final_logits_bias$"
     neutral_weights = r"final_logits_bias$"
@@ -217,13 +219,15 @@ class BartModel(BartPreTrainedModel):
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
         self.shared = _token_embeddings(config)
-        self.encoder = BartEncoder(config, self.shared)
-        self.decoder = BartDecoder(config, self.shared)
+        # Untied, encoder and decoder have tables of their own; checkpoints keep this one all the same.
+        shared = self.shared if config.tie_word_embeddings else None
+        self.encoder = BartEncoder(config, shared)
+        self.decoder = BartDecoder(config, shared)
         self._initialise()
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.shared
+        """Return the table of token embeddings: untied, the encoder's."""
+        return self.encoder.get_input_embeddings()
 
     def forward(
         self,

@@ -14,7 +14,6 @@ from ..errors import InputError
 from .arguments import DecoderInputs, Flags
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
 from .cache import PastKeyValues
-from .generation import GenerationSettings
 from .inputs import last_position, rows_at
 from .language import LanguageModel, kept_positions
 from .layers import Linear
@@ -26,7 +25,7 @@ from .outputs import (
     Seq2SeqSequenceClassifierOutput,
 )
 from .pretrained import ModelWithHead
-from .weights import Rename
+from .settings import GenerationSettings
 
 __all__ = [
     "BartForCausalLM",
@@ -272,10 +271,6 @@ class DecoderOnly(nn.Module):
 class BartForCausalLM(LanguageModel[BartConfig], BartPreTrainedModel):
     """The decoder alone as a language model; returns CausalLMOutputWithCrossAttentions."""
 
-    renames: ClassVar[tuple[Rename, ...]] = (
-        *BartPreTrainedModel.renames,
-        Rename("decoder.embed_tokens", ("decoder.embed_tokens",), fallback=("shared",)),
-    )
     ignored_weights = r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)"
     tied_weights: ClassVar[Mapping[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
 
