@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..checkpoints import atomic_path, find_checkpoint
-from ..errors import FileFormatError, InputError, nearest
+from ..errors import CheckpointNotFoundError, FileFormatError, InputError, nearest
 from .encoder import Encoder
 from .encoding import Side
 from .files import CHAT_TEMPLATE_FILE, CONFIG_FILE, TOKENIZER_FILE, add_tokens, read_settings, read_tokenizer
@@ -147,8 +147,12 @@ class PreTrainedTokenizer(Encoder):
 
     @classmethod
     def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
-        """Build a backend from a folder's vocabulary files, all but what `_frame` does."""
-        raise NotImplementedError
+        """Build a backend from a folder's vocabulary files, all but what `_frame` does.
+
+        Raises:
+            CheckpointNotFoundError: there are no such files.
+        """
+        raise CheckpointNotFoundError(f"{str(folder)!r} has no {TOKENIZER_FILE}; {cls.__name__} loads no other form")
 
     @classmethod
     def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:

@@ -9,9 +9,7 @@ from ..errors import CheckpointNotFoundError, FileFormatError
 from .special import SPECIAL_TOKENS, read_token
 
 if TYPE_CHECKING:
-    from tokenizers.models import BPE
-
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import AddedToken, Tokenizer, models
 
 __all__ = [
     "CHAT_TEMPLATE_FILE",
@@ -56,8 +54,6 @@ def _read_optional(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CheckpointNotFoundError(f"{str(path.parent)!r} has no {path.name}") from None
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{str(path)!r} is not text in UTF-8: {error}") from None
 
@@ -132,7 +128,7 @@ def _read_lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_bpe(folder: Path, **options: Any) -> "BPE":
+def read_bpe(folder: Path, **options: Any) -> "models.BPE":
     """Read a byte-pair encoding (Sennrich et al., 2016) from vocab.json and merges.txt.
 
     Args:

@@ -8,9 +8,9 @@ from .base import PreTrainedTokenizer, check_ids
 
 __all__ = ["TextStream"]
 
-_CONTEXT = 4
-"""Tokens kept to decode the next ones after: a character of UTF-8 has at most 4 bytes, and a token at least one, so
-that 4 tokens tell where the characters that follow begin, whatever came before."""
+_CONTEXT = 3
+"""Tokens kept, to decode the next ones after them. A token has a byte at least, and a character of UTF-8 that lacks one
+has 3 at most: what came before 3 tokens cannot change what bytes that follow mean."""
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
 

@@ -8,7 +8,7 @@ except ImportError:
     raise MissingDependencyError("modeloutputs.torch needs PyTorch; install modeloutputs[torch]") from None
 
 from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from ..tokenizers import BertTokenizer
+from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
 from .bart import BartDecoder, BartEncoder, BartModel
 from .bart_heads import (
     BartForCausalLM,
@@ -27,6 +27,7 @@ from .bert_heads import (
     BertLMHeadModel,
 )
 from .cache import Cache
+from .generation import GenerateOutput
 from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
 from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
 from .inference import compile_for_inference
@@ -53,6 +54,7 @@ from .outputs import (
     TokenClassifierOutput,
 )
 from .pretrained import PreTrainedModel
+from .settings import GenerationSettings
 
 __all__ = [
     "BartConfig",
@@ -63,6 +65,7 @@ __all__ = [
     "BartForQuestionAnswering",
     "BartForSequenceClassification",
     "BartModel",
+    "BartTokenizer",
     "BaseModelOutput",
     "BaseModelOutputWithCrossAttentions",
     "BaseModelOutputWithPast",
@@ -87,15 +90,20 @@ __all__ = [
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
+    "GPT2Tokenizer",
+    "GenerateOutput",
+    "GenerationSettings",
     "LlamaConfig",
     "LlamaForCausalLM",
     "LlamaModel",
+    "LlamaTokenizer",
     "MaskedLMOutput",
     "MultipleChoiceModelOutput",
     "NextSentencePredictorOutput",
     "OpenAIGPTConfig",
     "OpenAIGPTLMHeadModel",
     "OpenAIGPTModel",
+    "OpenAIGPTTokenizer",
     "PreTrainedModel",
     "QuestionAnsweringModelOutput",
     "Seq2SeqLMOutput",

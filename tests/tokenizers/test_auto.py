@@ -1,0 +1,113 @@
+"""Which class `load_tokenizer` picks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError, InputError
+from modeloutputs.tokenizers import (
+    BartTokenizer,
+    BertTokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    OpenAIGPTTokenizer,
+    load_tokenizer,
+)
+
+from .tiny import BY_NAME, Kind, load_peer, write_config
+
+CLASSES = {
+    "bert": BertTokenizer,
+    "gpt2 json": GPT2Tokenizer,
+    "bart": BartTokenizer,
+    "gpt files": OpenAIGPTTokenizer,
+    "llama 3": LlamaTokenizer,
+}
+MODEL_TYPES = {"bert": "bert", "gpt2 json": "gpt2", "bart": "bart", "gpt files": "openai-gpt", "llama 3": "llama"}
+every_class = pytest.mark.parametrize("name", CLASSES)
+
+
+def make(folder: Path, name: str, model_type: str | None = None, **config: Any) -> Path:
+    write_config(BY_NAME[name].write(folder), **config)
+    if model_type is not None:
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    return folder
+
+
+@every_class
+@pytest.mark.parametrize("fast", ["", "Fast"])
+def test_the_class_is_the_one_that_the_tokenizers_configuration_names(name: str, fast: str, tmp_path: Path) -> None:
+    folder = make(tmp_path, name, "unheard", tokenizer_class=CLASSES[name].__name__ + fast)
+    assert type(load_tokenizer(folder)) is CLASSES[name]
+
+
+@every_class
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"tokenizer_class": "PreTrainedTokenizerFast"},
+        {"tokenizer_class": "TokenizersBackend"},
+        {"tokenizer_class": None},
+    ],
+)
+def test_or_else_the_one_of_the_model(name: str, config: Any, tmp_path: Path) -> None:
+    assert type(load_tokenizer(make(tmp_path, name, MODEL_TYPES[name], **config))) is CLASSES[name]
+
+
+def test_what_is_saved_here_and_by_the_peer_tells_its_class(
+    kind: Kind, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    kind.cls.from_pretrained(folders[kind.name]).save_pretrained(tmp_path / "ours")
+    assert type(load_tokenizer(tmp_path / "ours")) is kind.cls
+    load_peer(kind.peer, folders[kind.name]).save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps({"model_type": kind.cls.model_type}))
+    assert type(load_tokenizer(tmp_path / "theirs")) is kind.cls
+
+
+def test_settings_are_passed_on(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = make(tmp_path, "gpt2 json", "gpt2")
+    assert load_tokenizer(str(folder), pad_token="<|endoftext|>").pad_token_id == 0
+    with pytest.raises(InputError, match="tokenizers have no setting 'pad_tokn'; did you mean 'pad_token'"):
+        load_tokenizer(folder, pad_tokn="x")
+
+
+@pytest.mark.parametrize(
+    ("config", "model_type", "message"),
+    [
+        ({"tokenizer_class": "T5Tokenizer"}, "bert", "has tokenizer_class 'T5Tokenizer', which there is not here; "),
+        (
+            {"tokenizer_class": "BertTokenizr"},
+            None,
+            "'BertTokenizr', which there is not here; did you mean 'BertTokenizer'?",
+        ),
+        ({"tokenizer_class": 5}, None, "has tokenizer_class '5', which there is not here; there are BertTokenizer, "),
+        ({}, "t5", "has model_type 't5', which there is not here; there are bert, openai-gpt, gpt2, bart, llama"),
+        (
+            {},
+            None,
+            "does not tell its tokenizer's class, by tokenizer_class in tokenizer_config.json or model_type in ",
+        ),
+        ({"tokenizer_class": "TokenizersBackend"}, None, "config.json; load it by its class, one of BertTokenizer, "),
+    ],
+)
+def test_a_class_that_there_is_not_is_refused(
+    config: Any, model_type: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_tokenizer(make(tmp_path, "bert", model_type, **config))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_hold_none(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="there is no folder"):
+        load_tokenizer(tmp_path / "missing")
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(CheckpointNotFoundError, match=r"has neither tokenizer\.json nor vocab\.json and merges\.txt$"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(FileFormatError, match=r"config\.json' is not valid JSON"):
+        load_tokenizer(tmp_path)
