@@ -21,6 +21,7 @@ __all__ = [
     "attend",
     "build_mask",
     "is_unmasked",
+    "rotate",
     "rotation",
 ]
 
@@ -169,7 +170,8 @@ def rotation(positions: Tensor, inverse_frequencies: Sequence[float], dtype: tor
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def _rotate(states: Tensor, by: Rotation) -> Tensor:
+def rotate(states: Tensor, by: Rotation) -> Tensor:
+    """Turn states (B, H, Q, D) by what `rotation` returned."""
     cos, sin = by
     left, right = states.chunk(2, -1)
     return states * cos + torch.cat([-right, left], -1) * sin
@@ -221,15 +223,20 @@ class SelfAttention(nn.Module):
             the projected context (B, Q, hidden), the weights (B, H, Q, K) or None, and key and value of all positions.
         """
         rows, length, _ = hidden.shape
-        qkv = self.qkv(hidden).view(rows, length, -1, self.head_dim).transpose(1, 2)
+        heads = self.heads + 2 * self.kv_heads
+        qkv = self.qkv(hidden).view(rows, length, heads, self.head_dim).transpose(1, 2)
         query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
         if turned is not None:
-            query, key = _rotate(query, turned), _rotate(key, turned)
+            query, key = rotate(query, turned), rotate(key, turned)
         if extend is not None:
             key, value = extend(key, value)
         dropout = self.dropout if self.training else 0.0
         context, weights = attend(query, key, value, mask, dropout, with_weights, self.scale)
-        return self.output(context.transpose(1, 2).reshape(rows, length, -1)), weights, (key, value)
+        return (
+            self.output(context.transpose(1, 2).reshape(rows, length, self.heads * self.head_dim)),
+            weights,
+            (key, value),
+        )
 
 
 class CrossAttention(nn.Module):

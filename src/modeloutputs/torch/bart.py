@@ -4,8 +4,9 @@ What they are called with is explained in `modeloutputs.torch.arguments`. Of an 
 without prefix are the encoder's and those with `decoder_` the decoder's. Both take positions from their masks.
 """
 
+import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ..configs import BartConfig
 from ..errors import InputError
 from ..output import ModelOutput
 from .cache import PastKeyValues, cross_length
-from .inputs import check_position_ids, check_tokens, positions_from_mask
+from .inputs import check_position_ids, check_tokens, first_position, positions_from_mask
 from .layers import Embedding, LayerNorm, LayerSelection, PositionEmbedding
 from .outputs import (
     BaseModelOutput,
@@ -90,9 +91,12 @@ class _BartStack(BartPreTrainedModel):
         self._initialise()
 
     @classmethod
-    def from_pretrained(cls, *arguments: Any, **options: Any) -> Self:
-        """Load the whole model, as BartModel does, and return this part of it."""
-        return getattr(BartModel.from_pretrained(*arguments, **options), cls.part)
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
+        """Load this part of a whole model, or what was saved of it alone; options are those of BartModel."""
+        config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
+        if config.other.get("architectures") == [cls.__name__]:
+            return super().from_pretrained(name_or_path, **options)
+        return getattr(BartModel.from_pretrained(name_or_path, **options), cls.part)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
@@ -104,11 +108,12 @@ class _BartStack(BartPreTrainedModel):
         inputs_embeds: Tensor | None,
         position_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        prefix: str = "",
         **given: Any,
     ) -> StackResult:
-        """Check what was given, embed the tokens and run the layers."""
+        """Check what was given, embed the tokens and run the layers; `prefix` is that of the caller's arguments."""
         config = self.config
-        rows, length = check_tokens(input_ids, inputs_embeds, config.vocab_size, config.d_model)
+        rows, length = check_tokens(input_ids, inputs_embeds, config.vocab_size, config.d_model, prefix)
         check_position_ids(position_ids, config.max_position_embeddings, rows, length)
         checked = self._given(attention_mask=attention_mask, **given)
         call = self.layers.check(checked, rows, length, config.max_position_embeddings)
@@ -161,7 +166,7 @@ class BartEncoder(_BartStack):
         return_dict: bool | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
-        flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+        flags: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         result = self.run(input_ids, inputs_embeds, position_ids, attention_mask, use_cache=False, **flags)
         return self._returned(result.as_output(BaseModelOutput), return_dict)
 
@@ -268,7 +273,9 @@ class BartModel(BartPreTrainedModel):
         """
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self._denoising_input(input_ids)
+            decoder_input_ids = self._denoising_input(input_ids, attention_mask)
+            if decoder_attention_mask is None and first_position(attention_mask) is not None:
+                decoder_attention_mask = attention_mask
         encoded = None if encoder_outputs is None else as_output(encoder_outputs)
         if encoded is None and (input_ids is not None or inputs_embeds is not None):
             encoded = self.encoder(
@@ -288,6 +295,7 @@ class BartModel(BartPreTrainedModel):
             decoder_inputs_embeds,
             decoder_position_ids,
             decoder_attention_mask,
+            prefix="decoder_",
             encoder_hidden_states=None if encoded is None else encoded.last_hidden_state,
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
@@ -296,17 +304,34 @@ class BartModel(BartPreTrainedModel):
         )
         return self._returned(_joined(result, encoded), return_dict)
 
-    def _denoising_input(self, input_ids: Tensor | None) -> Tensor:
+    def _denoising_input(self, input_ids: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Return the tokens moved one to the right, each row's start token where its first token was."""
         if input_ids is None:
             raise InputError("neither decoder_input_ids, decoder_inputs_embeds nor input_ids was passed; pass one")
-        return shift_right(input_ids, self.config)
+        shifted, first = shift_right(input_ids, self.config), first_position(mask)
+        if first is None or mask is None or mask.shape != input_ids.shape:  # of other shapes the encoder complains
+            return shifted
+        return shifted.scatter(1, first[:, None], cast("int", self.config.decoder_start_token_id))
 
 
 def as_output(encoder_outputs: EncoderOutputs) -> BaseModelOutput:
-    """Return what an encoder returned as an output, also where it was a plain tuple."""
-    if isinstance(encoder_outputs, ModelOutput):
+    """Return what an encoder returned as an output, also where it was a plain tuple.
+
+    Raises:
+        InputError: it is neither, or holds no states.
+    """
+    if isinstance(encoder_outputs, ModelOutput) and "last_hidden_state" in encoder_outputs:
         return encoder_outputs
+    if not isinstance(encoder_outputs, (tuple, list)) or not encoder_outputs or not _is_tensor(encoder_outputs[0]):
+        raise InputError(
+            f"encoder_outputs is a {type(encoder_outputs).__name__} without last_hidden_state; "
+            "pass what the encoder returned"
+        )
     return BaseModelOutput(**dict(zip(BaseModelOutput.__output_fields__, encoder_outputs, strict=False)))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def _joined(result: StackResult, encoded: BaseModelOutput | None) -> Seq2SeqModelOutput:
@@ -326,8 +351,10 @@ def shift_right(ids: Tensor, config: BartConfig) -> Tensor:
     Labels of -100 become padding.
 
     Raises:
-        InputError: the configuration has no start or no padding token.
+        InputError: the configuration has no start or no padding token, or these are no ids.
     """
+    if ids.dim() != 2 or ids.is_floating_point():
+        raise InputError(f"labels or input_ids are {ids.dtype} of shape {tuple(ids.shape)}; expected ids (batch, seq)")
     start, pad = config.decoder_start_token_id, config.pad_token_id
     if start is None or pad is None:
         raise InputError("decoder_start_token_id or pad_token_id is not configured; pass decoder_input_ids")

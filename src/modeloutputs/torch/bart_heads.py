@@ -14,7 +14,7 @@ from ..errors import InputError
 from .arguments import DecoderInputs, Flags
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
 from .cache import PastKeyValues
-from .inputs import last_position, rows_at
+from .inputs import check_ids, last_position, rows_at
 from .language import LanguageModel, kept_positions
 from .layers import Linear
 from .losses import NumItems, cross_entropy, question_answering_loss, sequence_classification_loss
@@ -183,9 +183,15 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
         """Return logits (B, labels) and, with `labels`, the loss that `sequence_classification_loss` chooses.
 
         Raises:
-            InputError: no `input_ids`, or a row of them without an end.
+            InputError: no `input_ids`, a row of them without an end, or a decoder's input of another length.
         """
         end = self._ends(input_ids)
+        given = decoder_input_ids if decoder_input_ids is not None else inputs.get("decoder_inputs_embeds")
+        if given is not None and input_ids is not None and given.shape[:2] != input_ids.shape:
+            raise InputError(
+                f"the decoder's input has shape {tuple(given.shape)}, and input_ids, which say where its class is "
+                f"read, {tuple(input_ids.shape)}; leave it out, or pass as many positions"
+            )
         outputs = self.model(
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
         )
@@ -202,6 +208,7 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
         end = self.config.eos_token_id
         if input_ids is None or not isinstance(end, int):
             raise InputError("the class is read at a row's eos_token_id; pass input_ids, and configure one such token")
+        check_ids(input_ids, self.config.vocab_size, "input_ids")
         ended = input_ids == end
         if not torch.compiler.is_compiling() and not bool(ended.any(1).all()):
             raise InputError(

@@ -112,7 +112,7 @@ class Beams:
         rows, width = self.running_scores.shape
         vocab = log_probabilities.shape[-1]
         sums = log_probabilities.view(rows, width, vocab) + self.running_scores[:, :, None]
-        scores, indices = pick(sums.flatten(1), self.count)
+        scores, indices = pick(sums.flatten(1), min(self.count, width * vocab))
         parents, tokens = indices // vocab, indices % vocab
         sequences, origins = _take(self.running, parents), _take(self.origins, parents)
         sequences[:, :, self.length] = tokens

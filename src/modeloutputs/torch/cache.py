@@ -203,7 +203,8 @@ pytree.register_pytree_node(
     flatten_with_keys_fn=_flatten_with_keys,
 )
 
-torch.serialization.add_safe_globals([Cache])  # as the plain tuple is: `torch.load` of one runs no code
+# As the plain tuple is: `torch.load` of one runs no code.
+torch.serialization.add_safe_globals([Cache])  # pyright: ignore[reportUnknownMemberType]
 
 
 # -- growing ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The loops of generation: what is chosen step by step, on what the model keeps of the steps before."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, cast
@@ -14,12 +15,18 @@ from .beams import Beams
 from .cache import Cache, PastKeyValues
 from .sampling import draw, force, keep_min_p, keep_top_k, keep_top_p, penalise_repetition
 from .settings import GenerationSettings
+from .stack import Stack
+from .steps import Steps, can_step
 
 __all__ = ["Decodes", "Prompt", "Result", "rows_of", "sample", "search", "steps"]
 
 
 class Decodes(Protocol):
     """What the loops ask of a model; see `GenerationMixin`."""
+
+    def decoder_stack(self) -> Stack:
+        """Return the layers that decode."""
+        ...
 
     def new_cache(self, batch: int, capacity: int) -> Cache | None:
         """Return an empty cache."""
@@ -80,12 +87,15 @@ class Decoding:
             self.mask[:, : self.length] = prompt.mask
         self.cache: PastKeyValues | None = model.new_cache(rows, total)
         self._held = 0
+        stack = model.decoder_stack()
+        self._steps = Steps(stack).used if can_step(stack) else nullcontext
 
     def logits(self) -> Tensor:
         """Return the logits (rows, vocab) of the next token, as float32 at least."""
         mask = None if self.mask is None else self.mask[:, : self.length]
         tokens = self.tokens[:, self._held : self.length]
-        logits, self.cache = self.model.decode(tokens, mask, self.cache, self.inputs)
+        with self._steps():
+            logits, self.cache = self.model.decode(tokens, mask, self.cache, self.inputs)
         if self.cache is not None:
             self._held = self.length
             # The cache holds what the encoder's states were needed for.
@@ -202,6 +212,7 @@ def steps(model: Decodes, prompt: Prompt, settings: GenerationSettings) -> Itera
     """Yield tokens until all rows have ended; rows that have get padding."""
     decoding = Decoding(model, prompt)
     change, ended = _scorer(prompt, settings), _ender(prompt, settings)
+    may_end = bool(prompt.ends or settings.stop_strings)
     going = torch.ones(
         len(prompt.tokens) * settings.num_return_sequences, dtype=torch.bool, device=prompt.tokens.device
     )
@@ -212,12 +223,14 @@ def steps(model: Decodes, prompt: Prompt, settings: GenerationSettings) -> Itera
             logits = logits.repeat_interleave(settings.num_return_sequences, 0)
         scores = change(logits, decoding.tokens[:, : decoding.length])
         tokens = draw(scores, settings.generator) if settings.do_sample else scores.argmax(-1)
-        tokens = torch.where(going, tokens, prompt.filler)
+        if may_end:
+            tokens = torch.where(going, tokens, prompt.filler)
         decoding.append(tokens)
         yield Step(tokens, scores, going)
-        going = going & ~ended(decoding.tokens[:, : decoding.length])
-        if not bool(going.any()):
-            return
+        if may_end:
+            going = going & ~ended(decoding.tokens[:, : decoding.length])
+            if not bool(going.any()):
+                return
 
 
 def sample(

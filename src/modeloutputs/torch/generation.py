@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..checkpoints import atomic_path, read_json
-from ..errors import InputError
+from ..errors import FileFormatError, InputError
 from ..output import ALWAYS, ModelOutput
 from ..tokenizers import TextStream
 from .attention import compute_dtype, is_unmasked
@@ -36,6 +36,8 @@ SPECIAL_TOKENS = (
     "forced_eos_token_id",
     "pad_token_id",
 )
+CROSS_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+SEQ2SEQ_INPUTS = ("decoder_input_ids", "encoder_outputs")
 
 
 class GenerateOutput(ModelOutput):
@@ -99,13 +101,13 @@ class GenerationMixin:
         Raises:
             InputError: an option or input that cannot be, before anything is computed.
         """
-        settings, prompt = self._prepare(input_ids, attention_mask, options)
-        if settings.num_beams == 1:
-            return self._finish_output(prompt, settings, sample(self, prompt, settings, on_tokens))
-        if on_tokens is not None:
+        if on_tokens is not None and options.get("num_beams", 1) != 1:
             raise InputError(
                 "on_tokens was passed with num_beams > 1: which tokens are chosen is known at the end only"
             )
+        settings, prompt = self._prepare(input_ids, attention_mask, options)
+        if settings.num_beams == 1:
+            return self._finish_output(prompt, settings, sample(self, prompt, settings, on_tokens))
         return self._finish_output(prompt, settings, search(self, prompt, settings))
 
     def stream(
@@ -123,7 +125,8 @@ class GenerationMixin:
             InputError: as in `generate`, or more than one sequence.
         """
         # Checked at once, not when the first piece is asked for.
-        settings, prompt = self._prepare(input_ids, attention_mask, {**options, "tokenizer": tokenizer})
+        with torch.no_grad():
+            settings, prompt = self._prepare(input_ids, attention_mask, {**options, "tokenizer": tokenizer})
         if len(prompt.tokens) * settings.num_return_sequences != 1 or settings.num_beams != 1:
             raise InputError("stream writes one text; pass one prompt, num_beams=1 and num_return_sequences=1")
         return self._pieces(prompt, settings, TextStream(tokenizer, skip_special_tokens=True))
@@ -145,9 +148,13 @@ class GenerationMixin:
 
     # -- what a model says of itself ------------------------------------------------------------------------------
 
+    def decoder_stack(self) -> Stack:
+        """Return the layers that decode: the last stack, where an encoder has one too."""
+        return [module for module in cast("nn.Module", self).modules() if isinstance(module, Stack)][-1]
+
     def new_cache(self, batch: int, capacity: int) -> Cache | None:
         """Return an empty cache with room for `capacity` positions; None if the model keeps none."""
-        stack = [module for module in cast("nn.Module", self).modules() if isinstance(module, Stack)][-1]
+        stack = self.decoder_stack()
         weight = next(stack.parameters())
         heads, width = stack.settings.cache_shape
         return Cache.with_room(
@@ -198,6 +205,10 @@ class GenerationMixin:
         path = folder / GENERATION_CONFIG
         said = read_json(path) if path.is_file() else {}
         self.token_ids = {name: said[name] for name in SPECIAL_TOKENS if said.get(name) is not None}
+        for name, value in self.token_ids.items():
+            tokens = cast("list[Any]", value) if isinstance(value, list) else [value]
+            if not all(type(token) is int for token in tokens):
+                raise FileFormatError(f"{str(path)!r} has {name} {value!r}; expected the number of a token, or several")
 
     def _write_more(self, folder: Path) -> None:
         if token_ids := self.__dict__.get("token_ids"):
@@ -207,8 +218,9 @@ class GenerationMixin:
     def _prepare(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, options: Mapping[str, Any]
     ) -> tuple[GenerationSettings, Prompt]:
-        names = ("encoder_hidden_states", "encoder_attention_mask", "decoder_input_ids", "encoder_outputs")
+        names = (*CROSS_INPUTS, *SEQ2SEQ_INPUTS)
         inputs = {name: options[name] for name in names if options.get(name) is not None}
+        self._check_inputs(inputs)
         settings = GenerationSettings.of({name: value for name, value in options.items() if name not in names})
         tokens, mask, inputs = self.prompt_tokens(input_ids, attention_mask, inputs, settings)
         check_ids(tokens, self.config.vocab_size, "input_ids")
@@ -220,11 +232,24 @@ class GenerationMixin:
             )
         return settings, self._prompt(settings, *_padded_left(tokens, mask), inputs)
 
+    def _check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse what the model could only ignore, or would fail on."""
+        stacks = [module for module in cast("nn.Module", self).modules() if isinstance(module, Stack)]
+        crossing = CROSS_INPUTS if stacks[-1].settings.cross_attention else ()
+        own = SEQ2SEQ_INPUTS if len(stacks) > 1 else crossing
+        for name in inputs:
+            if name not in own:
+                raise InputError(
+                    f"{type(self).__name__} takes no {name}; it takes {', '.join(own) or 'a prompt alone'}"
+                )
+
     def _prompt(
         self, settings: GenerationSettings, tokens: Tensor, mask: Tensor | None, inputs: dict[str, Any]
     ) -> Prompt:
         ends = self._special("eos_token_id") if settings.eos_token_id is None else _as_list(settings.eos_token_id)
         pads = self._special("pad_token_id") if settings.pad_token_id is None else [settings.pad_token_id]
+        if pads and not 0 <= pads[0] < self.config.vocab_size:
+            raise InputError(f"pad_token_id is {pads[0]}; expected 0 to {self.config.vocab_size - 1}")
         if settings.stop_strings and not ends and not pads and len(tokens) * settings.num_return_sequences > 1:
             raise InputError("stop_strings ends some rows before others, and nothing is to follow; pass pad_token_id")
         return Prompt(

@@ -20,19 +20,19 @@ __all__ = [
 ]
 
 
-def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-    """Return the one of the two that is given.
+def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str = "") -> Tensor:
+    """Return the one of the two that is given; `prefix` is that of the caller's arguments.
 
     Raises:
         InputError: neither is, or both are.
     """
     if input_ids is not None and inputs_embeds is not None:
-        raise InputError("both input_ids and inputs_embeds were passed; pass one of them")
+        raise InputError(f"both {prefix}input_ids and {prefix}inputs_embeds were passed; pass one of them")
     if input_ids is not None:
         return input_ids
     if inputs_embeds is not None:
         return inputs_embeds
-    raise InputError("neither input_ids nor inputs_embeds was passed; pass one of them")
+    raise InputError(f"neither {prefix}input_ids nor {prefix}inputs_embeds was passed; pass one of them")
 
 
 def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None = None) -> None:
@@ -57,7 +57,7 @@ def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None 
 
 
 def check_tokens(
-    input_ids: Tensor | None, inputs_embeds: Tensor | None, vocab_size: int, width: int
+    input_ids: Tensor | None, inputs_embeds: Tensor | None, vocab_size: int, width: int, prefix: str = ""
 ) -> tuple[int, int]:
     """Refuse tokens given twice, not at all, or that a model has no embedding for; return rows and length.
 
@@ -66,15 +66,16 @@ def check_tokens(
         inputs_embeds: (batch, seq, width) in their place, or None.
         vocab_size: entries of the vocabulary.
         width: of the embeddings.
+        prefix: of the arguments' names.
 
     Raises:
         InputError: naming the argument, what was found and what was expected.
     """
-    given = check_one_given(input_ids, inputs_embeds)
+    given = check_one_given(input_ids, inputs_embeds, prefix)
     if input_ids is not None:
-        check_ids(input_ids, vocab_size, "input_ids")
+        check_ids(input_ids, vocab_size, f"{prefix}input_ids")
     else:
-        check_embeds(given, width, "inputs_embeds")
+        check_embeds(given, width, f"{prefix}inputs_embeds")
     return given.shape[0], given.shape[1]
 
 

@@ -56,8 +56,10 @@ def kept_positions(hidden: Tensor, logits_to_keep: int, labels: Tensor | None) -
     """Return the last positions' states; all of them for 0.
 
     Raises:
-        InputError: a negative number, or labels whose loss needs all.
+        InputError: no number or a negative one, or labels whose loss needs all.
     """
+    if isinstance(logits_to_keep, bool) or not isinstance(logits_to_keep, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"logits_to_keep is {logits_to_keep!r}; expected how many of the last positions, 0 for all")
     if not logits_to_keep:
         return hidden
     if logits_to_keep < 0 or labels is not None:

@@ -1,6 +1,7 @@
 """How to generate: what a caller may ask for, checked before anything is computed."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +68,10 @@ class GenerationSettings:
                 raise InputError(f"{name} is {value!r}; expected a positive integer")
         for name, most in (("top_p", 1.0), ("min_p", 1.0), ("temperature", None), ("repetition_penalty", None)):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and (most is None or value <= most)):
+            if value is not None and not (_is_number(value) and value > 0 and (most is None or value <= most)):
                 raise InputError(f"{name} is {value!r}; expected a number above 0{'' if most is None else ' to 1'}")
+        if not _is_number(self.length_penalty):
+            raise InputError(f"length_penalty is {self.length_penalty!r}; expected a number")
         self._check_agreement()
 
     def _check_agreement(self) -> None:
@@ -102,3 +105,7 @@ class GenerationSettings:
             if name not in known:
                 raise InputError(f"generate has no option {name!r}{nearest(name, known)}")
         return cls(**options)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,10 +1,12 @@
 """The stack of layers that all models share: what it is made of, what one call gives it, and what it returns."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
@@ -15,8 +17,12 @@ from .blocks import block_rows, in_blocks
 from .cache import Extension, KeyValue, PastKeyValues, check_cache, cross_length, past_length
 from .inputs import check_embeds, check_positions
 from .layers import FeedForward, GatedFeedForward, LayerNorm, LayerSelection, RMSNorm, add_residual, select_layers
+from .steps import Steps
 
 __all__ = ["Call", "Given", "LayerSettings", "Stack", "StackResult"]
+
+STEPS: ContextVar[Steps | None] = ContextVar("STEPS", default=None)
+"""What a loop of decoding has prepared, for the stack that it was prepared from."""
 
 Output = TypeVar("Output", bound=ModelOutput)
 
@@ -276,6 +282,9 @@ class Stack(nn.ModuleList):
             _extension(call),
             turned,
         )
+        steps = None if torch.compiler.is_compiling() else STEPS.get()
+        if steps is not None and steps.stack is self and _is_a_step(call):
+            return self._step(steps, hidden, call, context, final_norm)
         block = block_rows(hidden)
         if block is not None and not any(call.keep_attention) and _rows_are_apart(context):
             return self._in_blocks(hidden, call, context, final_norm, block)
@@ -306,6 +315,16 @@ class Stack(nn.ModuleList):
             None if extension is None else extension.extended(presents),
         )
 
+    def _step(
+        self, steps: Steps, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None
+    ) -> StackResult:
+        """Run all layers for one position; see `modeloutputs.torch.steps`."""
+        hidden, presents = steps.run(hidden, context)
+        assert context.extension is not None  # a step extends a cache
+        return StackResult(
+            hidden if final_norm is None else final_norm(hidden), past_key_values=context.extension.extended(presents)
+        )
+
     def _in_blocks(
         self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None, block: int
     ) -> StackResult:
@@ -328,6 +347,12 @@ class Stack(nn.ModuleList):
         states[0] = hidden
         kept = tuple(states[i] if keep else None for i, keep in enumerate(call.keep_hidden))
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
+
+
+def _is_a_step(call: Call) -> bool:
+    """Whether a call is for one position, and for nothing but its state and the cache."""
+    flags = any(call.keep_hidden) or any(call.keep_attention)
+    return call.length == 1 and call.given.use_cache and not flags and not torch.is_grad_enabled()
 
 
 def _encoder_mask(given: Given, length: int, hidden: Tensor) -> AttentionMask:
