@@ -32,7 +32,9 @@ def _equal_mappings(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> bool:
 
 
 def _equal_sequences(left: list[Any], right: list[Any]) -> bool:
-    return type(left) is type(right) and len(left) == len(right) and all(map(equal, left, right))
+    # A tuple of a class of its own, as caches are, is still that tuple: it is read back from files as a plain one.
+    same_kind = isinstance(left, tuple) == isinstance(right, tuple)
+    return same_kind and len(left) == len(right) and all(map(equal, left, right))
 
 
 def _equal_arrays(left: Any, right: Any) -> bool:

@@ -803,3 +803,48 @@ def test_more_positions_than_it_can_hold_are_refused() -> None:
     with pytest.raises(InputError, match=f"41 positions exceed the model's max_position_embeddings of {LIMIT}"):
         made().check(Given(), ROWS, LIMIT + 1, LIMIT)
     made().check(Given(), ROWS, LIMIT, LIMIT)
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+HOOKED = (
+    "attention.output",
+    "attention",
+    "cross_attention.output",
+    "feed_forward.up",
+    "feed_forward.down",
+    "feed_forward",
+)
+
+
+@pytest.mark.parametrize("name", HOOKED)
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_what_a_hook_saw_does_not_change_afterwards(name: str, norm_first: bool) -> None:
+    stack = made(norm_first=norm_first, causal=True, cross_attention=True)
+    encoder = {"encoder_hidden_states": hidden_states(ROWS, 4, seed=7)}
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        tensor = output if isinstance(output, Tensor) else output[0]
+        seen.append((tensor, tensor.clone()))
+
+    for layer in stack:
+        layer.get_submodule(name).register_forward_hook(look)
+    with torch.no_grad():
+        run(stack, hidden_states(), **encoder)
+    assert len(seen) == LAYERS
+    assert all(torch.equal(now, then) for now, then in seen)
+
+
+@pytest.mark.parametrize("name", ["attention.output", "feed_forward.down", "feed_forward.up"])
+def test_what_a_hook_puts_in_place_is_not_overwritten(name: str) -> None:
+    stack = made()
+    module = stack[1].get_submodule(name)
+    width = module.weight.shape[0]
+    fixed = states(ROWS, LENGTH, width, 9).double()
+    module.register_forward_hook(lambda module, inputs, output: fixed)
+    before = fixed.clone()
+    with torch.no_grad():
+        first, second = (run(stack, hidden_states()).last_hidden_state for _ in range(2))
+    assert torch.equal(fixed, before)
+    assert torch.equal(first, second)

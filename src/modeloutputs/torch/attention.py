@@ -44,7 +44,9 @@ def is_unmasked(mask: Tensor | None) -> bool:
     return mask is None or (not torch.compiler.is_compiling() and bool((mask != 0).all()))
 
 
-def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool) -> AttentionMask:
+def build_mask(
+    mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool, heads: int | None = None
+) -> AttentionMask:
     """Turn a caller's mask into what `attend` takes.
 
     Args:
@@ -54,15 +56,16 @@ def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, ca
         keys: K; the last Q of them are the queries' own positions.
         like: a tensor on the device, and of the dtype, that attention computes in.
         causal: hide from each query the positions after its own.
+        heads: H, where known.
 
     Raises:
         InputError: the mask's shape fits neither.
     """
     if mask is not None:
-        _check_mask(mask, like.shape[0], queries, keys)
+        _check_mask(mask, like.shape[0], queries, keys, heads)
         if mask.dim() > 2:
             return AttentionMask(_bias(mask.unsqueeze(1) if mask.dim() == 3 else mask, like))
-    causal = causal and queries > 1  # a single last query comes after every key
+    causal = causal and bool(queries > 1)  # a single last query comes after every key
     if is_unmasked(mask):
         if not causal or queries == keys:
             return AttentionMask(causal=causal)
@@ -74,17 +77,18 @@ def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, ca
     return AttentionMask(_bias(seen, like))
 
 
-def _check_mask(mask: Tensor, rows: int, queries: int, keys: int) -> None:
+def _check_mask(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> None:
     shape = tuple(mask.shape)
     fits = shape in ((rows, keys), (rows, queries, keys))
     if mask.dim() == 4:
-        fits = shape[0] in (1, rows) and shape[2:] == (queries, keys)
+        fits = shape[0] in (1, rows) and shape[2:] == (queries, keys) and (not heads or shape[1] in (1, heads))
     if not fits:
         raise InputError(
             f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
-    if mask.is_floating_point() and not torch.compiler.is_compiling() and mask.device.type == "cpu" and mask.min() < 0:
+    seen = not torch.compiler.is_compiling() and mask.device.type == "cpu" and mask.numel() > 0
+    if seen and mask.is_floating_point() and mask.min() < 0:
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )

@@ -152,14 +152,16 @@ def _scorer(prompt: Prompt, settings: GenerationSettings) -> Callable[[Tensor, T
     """Return what maps scores (rows, vocab) and the tokens so far (rows, length) to the scores that are chosen by."""
     changes: list[Callable[[Tensor], Tensor]] = []
     if settings.do_sample:
+        # Beams draw several continuations of each, and one that cannot come is none.
+        least = 1 if settings.num_beams == 1 else max(2, 1 + len(prompt.ends))
         if settings.temperature != 1.0:
             changes.append(lambda scores: scores / settings.temperature)
         if settings.top_k is not None:
-            changes.append(partial(keep_top_k, count=settings.top_k))
+            changes.append(partial(keep_top_k, count=settings.top_k, least=least))
         if settings.top_p is not None and settings.top_p < 1.0:
-            changes.append(partial(keep_top_p, mass=settings.top_p))
+            changes.append(partial(keep_top_p, mass=settings.top_p, least=least))
         if settings.min_p is not None:
-            changes.append(partial(keep_min_p, share=settings.min_p))
+            changes.append(partial(keep_min_p, share=settings.min_p, least=least))
     start = prompt.tokens.shape[1]
     forced = {1: prompt.forced_first, start + prompt.room - 1: prompt.forced_last}
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as modules
 
 from ..errors import InputError, nearest
 from .products import linear
@@ -23,6 +23,7 @@ __all__ = [
     "RMSNorm",
     "activation",
     "add_residual",
+    "is_private",
     "select_layers",
 ]
 
@@ -142,7 +143,9 @@ class FeedForward(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., hidden)."""
         raised = self.up(hidden)
-        raised = self.activation(raised) if _is_held(self.up, raised) else self.activation_in_place(raised)
+        # Overwritten where neither a gradient nor a hook needs it: that spares a layer's largest tensor.
+        held = raised.requires_grad or torch.compiler.is_compiling() or not is_private(self.up)
+        raised = self.activation(raised) if held else self.activation_in_place(raised)
         if self.dropout and self.training:
             raised = F.dropout(raised, self.dropout)
         return self.down(raised)
@@ -163,18 +166,24 @@ class GatedFeedForward(nn.Module):
         return self.down(self.activation(gate) * raised)
 
 
-def _is_held(layer: nn.Module, result: Tensor) -> bool:
-    """Whether a gradient or a hook needs what a layer returned. Else it is overwritten: that spares a large tensor."""
-    hooks = cast("dict[int, object]", layer._forward_hooks)  # pyright: ignore
-    return result.requires_grad or torch.compiler.is_compiling() or bool(hooks)
+def is_private(*layers: nn.Module) -> bool:
+    """Whether nobody else holds what modules return: they are ours, and no hook sees or replaces it."""
+    if modules._global_forward_hooks:  # pyright: ignore
+        return False
+    return all(_is_ours(layer) and not layer._forward_hooks for layer in layers)  # pyright: ignore
 
 
-def add_residual(update: Tensor, residual: Tensor) -> Tensor:
-    """Add a block's input to its output, in place where that loses no precision: one tensor less to allocate.
+def _is_ours(layer: nn.Module) -> bool:
+    return type(layer) is nn.Dropout or type(layer).__module__.startswith(f"{__package__}.")
 
-    `update` must be a fresh result that nobody else holds. Under autocast it is of lower precision than `residual`.
+
+def add_residual(update: Tensor, residual: Tensor, *makers: nn.Module) -> Tensor:
+    """Add a block's input to its output, in place where nobody could tell: one tensor less to allocate.
+
+    `makers` are the modules that returned `update`. Under autocast it is of lower precision than `residual`.
     """
-    return update.add_(residual) if update.dtype == residual.dtype else update + residual
+    in_place = update.dtype == residual.dtype and is_private(*makers)
+    return update.add_(residual) if in_place else update + residual
 
 
 def select_layers(selection: LayerSelection, count: int, flag: str) -> list[bool]:

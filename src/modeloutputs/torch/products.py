@@ -74,9 +74,7 @@ class Product:
         if not self._parts or count > MOST_ROWS:
             return F.linear(rows, self._weight, self._bias)
         left = rows.expand(self._parts, -1, -1)
-        product = (
-            torch.bmm(left, self._right) if self._below is None else torch.baddbmm(self._below, left, self._right)
-        )
+        product = torch.bmm(left, self._right) if self._below is None else torch.baddbmm(self._below, left, self._right)
         # With one row the parts lie one behind the other as they should.
         return product.view(1, -1) if count == 1 else product.transpose(0, 1).reshape(count, self._outputs)
 

@@ -112,7 +112,7 @@ class Layer(nn.Module):
         if settings.cross_attention:
             self.cross_attention = CrossAttention(width, settings.heads, settings.attention_dropout, scale)
             self.cross_attention_norm = settings.norm()
-        self.feed_forward = _feed_forward(settings)
+        self.feed_forward: FeedForward | GatedFeedForward = _feed_forward(settings)
         self.feed_forward_norm = settings.norm()
         self.dropout = nn.Dropout(settings.dropout)
 
@@ -123,23 +123,24 @@ class Layer(nn.Module):
         attended, weights, present = self.attention(
             self._read(hidden, self.attention_norm), context.mask, extend, with_weights, context.turned
         )
-        hidden = self._add(attended, hidden, self.attention_norm)
+        hidden = self._add(attended, hidden, self.attention_norm, self.attention, self.attention.output)
         cross_weights, kept = None, cast("tuple[Tensor, ...]", present)
         cross = self._cross_key_value(context)
         if cross is not None and self.cross_attention is not None:
             read = self._read(hidden, self.cross_attention_norm)
             attended, cross_weights = self.cross_attention(read, cross, context.encoder_mask, with_weights)
-            hidden = self._add(attended, hidden, self.cross_attention_norm)
+            makers = self.cross_attention, self.cross_attention.output
+            hidden = self._add(attended, hidden, self.cross_attention_norm, *makers)
             kept = (*present, *cross)
         raised = self.feed_forward(self._read(hidden, self.feed_forward_norm))
-        hidden = self._add(raised, hidden, self.feed_forward_norm)
+        hidden = self._add(raised, hidden, self.feed_forward_norm, self.feed_forward, self.feed_forward.down)
         return LayerResult(hidden, weights, cross_weights, kept if extension is not None else None)
 
     def _read(self, hidden: Tensor, norm: nn.Module) -> Tensor:
         return norm(hidden) if self.norm_first else hidden
 
-    def _add(self, update: Tensor, hidden: Tensor, norm: nn.Module) -> Tensor:
-        added = add_residual(self.dropout(update) if self.training else update, hidden)
+    def _add(self, update: Tensor, hidden: Tensor, norm: nn.Module, *makers: nn.Module) -> Tensor:
+        added = add_residual(self.dropout(update), hidden, self.dropout, *makers)
         return added if self.norm_first else norm(added)
 
     def _cross_key_value(self, context: LayerContext) -> KeyValue | None:
@@ -151,7 +152,7 @@ class Layer(nn.Module):
         return self.cross_attention.project(context.encoder_hidden_states)
 
 
-def _feed_forward(settings: LayerSettings) -> nn.Module:
+def _feed_forward(settings: LayerSettings) -> FeedForward | GatedFeedForward:
     sizes = settings.hidden_size, settings.intermediate_size, settings.activation
     if settings.gated:
         return GatedFeedForward(*sizes, bias=settings.feed_forward_bias)
@@ -276,7 +277,14 @@ class Stack(nn.ModuleList):
         """
         given = call.given
         context = LayerContext(
-            build_mask(given.attention_mask, call.length, call.past + call.length, hidden, causal=self.settings.causal),
+            build_mask(
+                given.attention_mask,
+                call.length,
+                call.past + call.length,
+                hidden,
+                causal=self.settings.causal,
+                heads=self.settings.heads,
+            ),
             given.encoder_hidden_states,
             _encoder_mask(given, call.length, hidden),
             _extension(call),
