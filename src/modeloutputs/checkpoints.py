@@ -41,7 +41,7 @@ DTYPE_BITS = {
 }  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ("*.json", "*.txt")
+_HUB_FILES = ("*.json", "*.txt", "*.jinja")
 _MAX_HEADER = 100_000_000  # bytes; the safetensors format's own limit
 _MAX_AXES = 64  # what NumPy takes
 
