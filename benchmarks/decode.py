@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 import transformers
-from harness import Row, print_table, time_in_turn
 from rich.console import Console
 from rich.table import Table
 
 import modeloutputs.torch as ours
+from harness import Row, print_table, time_in_turn
 
 warnings.filterwarnings("ignore", module="transformers")
 transformers.logging.set_verbosity_error()

@@ -9,6 +9,7 @@ seq        positions computed in this call
 past       positions that keys are held for: those before this call and those of it
 enc_seq    positions of the encoder's output
 heads      attention heads; `kv_heads` where keys and values have heads of their own
+enc_heads  attention heads of the encoder
 head_dim   width of one head
 hidden     width of the hidden states
 vocab      entries of the vocabulary

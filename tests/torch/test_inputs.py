@@ -14,9 +14,13 @@ from modeloutputs.torch.inputs import (
     check_embeds,
     check_ids,
     check_one_given,
+    check_position_ids,
     check_positions,
+    check_tokens,
     first_position,
+    last_position,
     positions_from_mask,
+    rows_at,
 )
 
 IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -114,6 +118,41 @@ def test_first_position_is_left_out_where_all_rows_start_at_once() -> None:
     assert first_position(torch.zeros(1, 2, 2)) is None
 
 
+PADDED = torch.tensor([[0, 0, 1], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_last_position_is_that_of_the_last_token() -> None:
+    for mask in (PADDED, PADDED.bool(), PADDED.float()):
+        found = last_position(None, mask, None)
+        assert found is not None
+        assert found.tolist()[:3] == [2, 1, 1]
+        assert 0 <= found[3] < 3  # of a row without tokens, any
+
+
+def test_last_position_is_asked_of_the_mask_before_the_ids() -> None:
+    ids = torch.tensor([[9, 8, 7], [7, 8, 9]])
+    by_ids, by_mask = last_position(ids, None, 7), last_position(ids, torch.tensor([[1, 0, 0], [1, 1, 0]]), 7)
+    assert by_ids is not None
+    assert by_mask is not None
+    assert by_ids.tolist() == [1, 2]
+    assert by_mask.tolist() == [0, 1]
+
+
+def test_last_position_is_left_out_where_all_rows_end_at_once() -> None:
+    assert last_position(IDS, None, None) is None
+    assert last_position(IDS, None, 9) is None
+    assert last_position(None, None, 0) is None
+    assert last_position(None, torch.tensor([[0, 1], [1, 1]]), None) is None
+    assert last_position(IDS, torch.ones(2, 3, 3), None) is None
+
+
+def test_rows_are_taken_at_their_index() -> None:
+    hidden = torch.arange(12.0).view(2, 3, 2)
+    assert torch.equal(rows_at(hidden, torch.tensor([2, 0])), torch.stack([hidden[0, 2], hidden[1, 0]]))
+    assert torch.equal(rows_at(hidden, None), hidden[:, -1])
+    assert torch.equal(rows_at(hidden, None, 0), hidden[:, 0])
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +164,28 @@ def test_exactly_one_of_ids_and_embeddings_is_taken() -> None:
         check_one_given(IDS, embeds)
     with pytest.raises(InputError, match="neither input_ids nor inputs_embeds was passed; pass one of them"):
         check_one_given(None, None)
+
+
+def test_arguments_are_called_what_the_caller_calls_them() -> None:
+    embeds = torch.zeros(2, 3, 8)
+    for ids, vectors, message in (
+        (IDS, embeds, "both decoder_input_ids and decoder_inputs_embeds were passed"),
+        (None, None, "neither decoder_input_ids nor decoder_inputs_embeds was passed"),
+        (IDS, None, "^decoder_input_ids ranges from 1 to 6; expected 0 to 4"),
+        (None, embeds, "^decoder_inputs_embeds is torch.float32 of shape"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_tokens(ids, vectors, 5, 9, "decoder_")
+
+
+def test_position_ids_are_of_each_row_or_of_one() -> None:
+    check_position_ids(None, 4, 2, 3)
+    check_position_ids(torch.zeros(2, 3).long(), 4, 2, 3)
+    check_position_ids(torch.zeros(1, 3).long(), 4, 2, 3)
+    with pytest.raises(InputError, match=r"position_ids has shape \(3, 3\); expected \(2, 3\)"):
+        check_position_ids(torch.zeros(3, 3).long(), 4, 2, 3)
+    with pytest.raises(InputError, match="position_ids ranges from 4 to 4; expected 0 to 3"):
+        check_position_ids(torch.full((2, 3), 4), 4, 2, 3)
 
 
 def refusal_of_ids(ids: "torch.Tensor", count: int = 10, shape: tuple[int, ...] | None = None) -> str:

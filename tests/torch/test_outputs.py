@@ -44,7 +44,7 @@ AXES = {
 FIELD_AXES = {
     "encoder_last_hidden_state": "(batch enc_seq hidden)",
     "encoder_hidden_states": "tuple of (batch enc_seq hidden)",
-    "encoder_attentions": "tuple of (batch heads enc_seq enc_seq)",
+    "encoder_attentions": "tuple of (batch enc_heads enc_seq enc_seq)",
     "cross_attentions": "tuple of (batch heads seq enc_seq)",
 }
 CACHE = f"tuple of 2 x {AXES[KEYS]}"
@@ -83,7 +83,17 @@ def annotation(name: str, field: str) -> object:
     return typing.get_type_hints(getattr(outputs, name))[field]
 
 
-SIZES = {"batch": 2, "seq": 3, "past": 5, "enc_seq": 4, "heads": 6, "kv_heads": 2, "head_dim": 8, "hidden": 48}
+SIZES = {
+    "batch": 2,
+    "seq": 3,
+    "past": 5,
+    "enc_seq": 4,
+    "heads": 6,
+    "enc_heads": 5,
+    "kv_heads": 2,
+    "head_dim": 8,
+    "hidden": 48,
+}
 SIZES |= {"vocab": 10, "labels": 7, "choices": 9, "batch*choices": 18, "2": 2}
 
 

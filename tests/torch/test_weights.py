@@ -29,7 +29,7 @@ from modeloutputs.torch.weights import (  # noqa: E402
 )
 
 from .peer import assert_same_tensors, every_head, peer_model  # noqa: E402
-from .tiny import SIZES, Head, randomise  # noqa: E402
+from .tiny import BY_NAME, NEW_HEADS, SIZES, Head, randomise  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -193,6 +193,58 @@ def test_of_two_biases_the_one_that_takes_part_is_read(tied: bool) -> None:
     loaded = empty(BertForMaskedLM, tie_word_embeddings=tied)
     put(loaded, source)
     assert torch.equal(parameters(loaded)[own], parameters(model)[own])
+
+
+# -- other architectures ------------------------------------------------------------------------------------------
+
+every_other_head = pytest.mark.parametrize("head", NEW_HEADS, ids=[head.name for head in NEW_HEADS])
+
+
+@every_other_head
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_of_every_architecture_lead_there_and_back(head: Head, tied: bool) -> None:
+    model = head.model(tie_word_embeddings=tied)
+    there = exported(model)
+    with torch.device("meta"):
+        other = head.cls(head.configuration(tie_word_embeddings=tied))
+    assert put(other, there) == Imported(missing=[], unexpected=[])
+    assert_same_tensors(parameters(other), parameters(model))
+    assert_same_tensors(exported(other), there)
+    assert all(tensor.is_contiguous() for tensor in there.values())
+
+
+@every_other_head
+def test_no_two_weights_of_ours_have_one_name_in_checkpoints(head: Head) -> None:
+    model = head.model()
+    names = [name for ours in parameters(model) for name in checkpoint_names(ours, model.renames)]
+    assert len(set(names)) == len(names) > len(parameters(model)) - 1
+
+
+def test_a_stack_of_parts_of_different_sizes_is_split_where_they_end() -> None:
+    """Llama's keys and values are fewer than its queries."""
+    model = BY_NAME["LlamaModel"].model()
+    stacked, there = model.layers[1].attention.qkv.weight, exported(model)
+    parts = [there[f"layers.1.self_attn.{part}_proj.weight"] for part in "qkv"]
+    assert [part.shape for part in parts] == [(32, 32), (16, 32), (16, 32)]
+    assert torch.equal(stacked, torch.cat(parts))
+
+
+def test_matrices_that_checkpoints_hold_transposed_are_turned_and_biases_are_not() -> None:
+    model = BY_NAME["GPT2Model"].model()
+    there = exported(model)
+    assert torch.equal(there["h.1.mlp.c_fc.weight"], model.h[1].feed_forward.up.weight.t())
+    assert torch.equal(there["h.1.mlp.c_fc.bias"], model.h[1].feed_forward.up.bias)
+    assert there["h.1.attn.c_attn.weight"].shape == (32, 96)
+
+
+def test_a_transposed_matrix_of_the_other_shape_is_refused() -> None:
+    head = BY_NAME["GPT2Model"]
+    source = exported(head.model())
+    source["h.1.mlp.c_fc.weight"] = source["h.1.mlp.c_fc.weight"].t().contiguous()
+    with torch.device("meta"):
+        model = head.cls(head.configuration())
+    with pytest.raises(CheckpointError, match=r"has shape \(128, 32\), and this model's .* needs \(32, 128\)"):
+        put(model, source)
 
 
 # -- stacks -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from rich.console import Console
 from .. import __version__
 from ..errors import ModelOutputsError
 from .classes import classes
+from .generate import generate
 from .run import run
 from .show import show
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(generate)
 app.command()(show)
 app.command()(classes)
 

@@ -1,7 +1,6 @@
 """`modeloutputs run`: texts through a model; prints the typed output, the loss and what it predicts."""
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 from ..errors import InputError, MissingDependencyError
 from ..serialization import save
 from .report import print_output, print_output_json
+from .texts import read_lines
 
 __all__ = ["Task", "run"]
 
@@ -79,19 +79,7 @@ def _read_texts(texts: list[str], pairs: list[str], file: str | None) -> tuple[l
         return texts, pairs or None
     if texts or pairs:
         raise InputError("--file was given together with --text or --text-pair; use one of the ways")
-    rows = [line.partition("\t") for line in _read_lines(file) if line.strip()]
-    if not rows:
-        raise InputError(f"{file!r} holds no text")
+    rows = [line.partition("\t") for line in read_lines(file)]
     if len({tab for _, tab, _ in rows}) > 1:
         raise InputError(f"{file!r} has a tab and a second text in some lines only; put one in all or none")
     return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None
-
-
-def _read_lines(file: str) -> list[str]:
-    try:
-        content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file!r} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file!r} is not text in UTF-8: {error}") from None
-    return content.splitlines()

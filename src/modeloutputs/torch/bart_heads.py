@@ -192,6 +192,8 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
                 f"the decoder's input has shape {tuple(given.shape)}, and input_ids, which say where its class is "
                 f"read, {tuple(input_ids.shape)}; leave it out, or pass as many positions"
             )
+        if labels is not None and inputs.get("use_cache") is None:
+            inputs["use_cache"] = False  # training has no use for a cache
         outputs = self.model(
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
         )
@@ -250,6 +252,8 @@ class BartForQuestionAnswering(ModelWithHead[BartConfig], BartPreTrainedModel):
         """
         if (start_positions is None) != (end_positions is None):
             raise InputError("only one of start_positions and end_positions was passed; the loss needs both")
+        if start_positions is not None and inputs.get("use_cache") is None:
+            inputs["use_cache"] = False  # training has no use for a cache
         outputs = self.model(
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
         )

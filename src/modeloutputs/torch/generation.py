@@ -62,7 +62,7 @@ class GenerateOutput(ModelOutput):
     cross_attentions: tuple[Float[Tensor, "batch heads total enc_seq"] | None, ...] | None = None
     encoder_last_hidden_state: Float[Tensor, "batch enc_seq hidden"] | None = None
     encoder_hidden_states: tuple[Float[Tensor, "batch enc_seq hidden"] | None, ...] | None = None
-    encoder_attentions: tuple[Float[Tensor, "batch heads enc_seq enc_seq"] | None, ...] | None = None
+    encoder_attentions: tuple[Float[Tensor, "batch enc_heads enc_seq enc_seq"] | None, ...] | None = None
 
     def new_tokens(self) -> list[Tensor]:
         """Return each row's new tokens, without padding."""

@@ -43,7 +43,7 @@ EncoderHiddenStates = tuple[Float[Tensor, "batch enc_seq hidden"] | None, ...]
 # Weights after the softmax, one tensor per layer; None in place of a layer that was not asked for.
 Attentions = tuple[Float[Tensor, "batch heads seq seq"] | None, ...]
 CachedAttentions = tuple[Float[Tensor, "batch heads seq past"] | None, ...]
-EncoderAttentions = tuple[Float[Tensor, "batch heads enc_seq enc_seq"] | None, ...]
+EncoderAttentions = tuple[Float[Tensor, "batch enc_heads enc_seq enc_seq"] | None, ...]
 CrossAttentions = tuple[Float[Tensor, "batch heads seq enc_seq"] | None, ...]
 
 # Keys and values per layer: of the positions seen so far and, where a layer attends to an encoder, of that.
