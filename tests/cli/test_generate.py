@@ -21,6 +21,7 @@ from modeloutputs.torch import (
     BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
+    BertLMHeadModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -230,13 +231,14 @@ def test_bert_goes_on_from_an_open_text(call: Call, tmp_path: Path):
     folder = save(tmp_path, BertForMaskedLM(BertConfig(**{**SIZES, "vocab_size": len(tokenizer)})), tokenizer)
     done = call("--model", folder, "--prompt", "hello world", "--max-new-tokens", "3", "--json")
     assert done.status == 0, done.err
-    from modeloutputs.torch import BertLMHeadModel
-
     ids = torch.tensor([tokenizer("hello world")["input_ids"][:-1]])  # without [SEP]
     model = BertLMHeadModel.from_pretrained(folder, is_decoder=True)
     assert (
         json.loads(done.out)["results"][0]["tokens"] == model.generate(ids, max_new_tokens=3).new_tokens()[0].tolist()
     )
+    (nothing,) = json.loads(call("--model", folder, "--prompt", "", "--max-new-tokens", "3", "--json").out)["results"]
+    first = torch.tensor([[tokenizer.cls_token_id]])
+    assert nothing["tokens"] == model.generate(first, max_new_tokens=3).new_tokens()[0].tolist()
 
 
 def test_llamas_spaces_and_bytes_come_as_they_are(call: Call, tmp_path: Path):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import modeloutputs.torch as ours
-from modeloutputs.tokenizers import GPT2Tokenizer
+from modeloutputs.tokenizers import GPT2Tokenizer, LlamaTokenizer
 
-from ..tokenizers.tiny import bytes_bpe
+from ..tokenizers.tiny import bytes_bpe, llama2_bpe, write_json
 from .peer import peer_class
 from .tiny import BART_SIZES, BY_NAME, GPT_SIZES, LLAMA_SIZES, SIZES, padded_mask, randomise, states, token_ids
 
@@ -118,6 +118,12 @@ def tokenizer() -> GPT2Tokenizer:
 
 
 @cache
+def spaces_tokenizer() -> LlamaTokenizer:
+    """Return one whose decoding takes the space off the first word."""
+    with tempfile.TemporaryDirectory() as folder:
+        return LlamaTokenizer.from_pretrained(write_json(llama2_bpe(), Path(folder)))
+
+
 def text_model(**changes: Any) -> ours.GPT2LMHeadModel:
     """Return a GPT-2 of the tokenizer's vocabulary."""
     end = tokenizer().eos_token_id
@@ -132,8 +138,8 @@ def text_ids(text: str) -> Tensor:
 class Scripted(ours.GPT2LMHeadModel):
     """Says what it is told to: each row its own tokens, whatever was read, with a count of the calls."""
 
-    def __init__(self, *scripts: list[int]) -> None:
-        super().__init__(text_model().config)
+    def __init__(self, *scripts: list[int], **changes: Any) -> None:
+        super().__init__(text_model(**changes).config)
         self.scripts = scripts
         self.calls = 0
 

@@ -61,6 +61,14 @@ def test_the_first_of_several_end_tokens_pads():
     assert found.sequences[0, 1:].tolist() == [5, 13, 12]
 
 
+def test_special_tokens_outside_the_vocabulary_are_none():
+    size = len(tokenizer())
+    model = Scripted([5, 13], [8, 9])
+    model.token_ids = {"eos_token_id": [size, 13], "pad_token_id": -1}
+    found = model.generate(two_prompts(), max_new_tokens=3)
+    assert found.sequences[0, 1:].tolist() == [5, 13, 13]
+
+
 def test_no_end_token_at_all():
     end = tokenizer().eos_token_id
     found = Scripted([end]).generate(text_ids("a"), max_new_tokens=3, eos_token_id=())

@@ -20,6 +20,7 @@ from .generating import (
     Scripted,
     counted_calls,
     model_of,
+    spaces_tokenizer,
     text_ids,
     text_model,
     tokenizer,
@@ -343,6 +344,17 @@ def test_a_stream_leaves_out_special_tokens_and_padded_prompts():
     mask = (ids != end).long()
     pieces = Scripted([*script, end]).stream(ids, mask, tokenizer=tokenizer())
     assert "".join(pieces) == tokenizer().decode(script)
+
+
+def test_a_stream_goes_on_from_the_prompt_and_not_from_nothing():
+    words = spaces_tokenizer()
+    prompt, whole = words("hello")["input_ids"], words("hello there a b")["input_ids"]
+    assert whole[: len(prompt)] == prompt
+    script = whole[len(prompt) :]
+    assert words.decode(script)[0] != " "
+    model = Scripted(script, vocab_size=len(words))
+    options = {"max_new_tokens": len(script), "eos_token_id": ()}
+    assert "".join(model.stream(torch.tensor([prompt]), tokenizer=words, **options)) == " there a b"
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -16,7 +16,16 @@ from .attention import AttentionMask, CrossAttention, Rotation, SelfAttention, b
 from .blocks import block_rows, in_blocks
 from .cache import Extension, KeyValue, PastKeyValues, check_cache, cross_length, past_length
 from .inputs import check_embeds, check_positions
-from .layers import FeedForward, GatedFeedForward, LayerNorm, LayerSelection, RMSNorm, add_residual, select_layers
+from .layers import (
+    FeedForward,
+    GatedFeedForward,
+    LayerNorm,
+    LayerSelection,
+    Linear,
+    RMSNorm,
+    add_residual,
+    select_layers,
+)
 from .steps import Steps
 
 __all__ = ["Call", "Given", "LayerSettings", "Stack", "StackResult"]
@@ -240,7 +249,9 @@ class Stack(nn.ModuleList):
             return 0
         if not self.settings.causal:
             raise InputError("past_key_values was passed to an encoder; set config.is_decoder=True for a decoder")
-        weight = next(self.parameters())
+        qkv = cast("Layer", self[0]).attention.qkv
+        # Walking through the parameters takes as long as a small layer; somebody's own layer may have no weight.
+        weight = qkv.weight if type(qkv) is Linear else next(self.parameters())
         check_cache(past, len(self), (rows, *self.settings.cache_shape), compute_dtype(weight), weight.device)
         if cross_length(past) is not None and not self.settings.cross_attention:
             raise InputError("past_key_values holds an encoder's keys, and this model has no cross-attention")
