@@ -13,7 +13,7 @@ demo: $(VENV)/.demo  ## The page's example and sentence similarities, on a real 
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## The whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.dev  ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

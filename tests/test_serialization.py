@@ -1,3 +1,5 @@
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import json
 import pickle
 import subprocess
@@ -7,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from safetensors import safe_open
 from safetensors.torch import save_file
 

@@ -1,5 +1,7 @@
 """`modeloutputs generate`, on a tiny GPT-2 and a tiny BART: what is written, when, and what is refused."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import io
 import json
 import re
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from typer.testing import CliRunner
 
 from modeloutputs.cli import app, main

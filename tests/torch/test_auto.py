@@ -1,11 +1,15 @@
 """Each checkpoint's language model, picked by its config.json."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 import modeloutputs.torch as ours
 from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, CheckpointWarning, InputError

@@ -1,10 +1,14 @@
 """Beam search over tables of log probabilities, held against a search through every sequence that there is."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import itertools
 from collections.abc import Iterator
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

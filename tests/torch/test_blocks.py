@@ -1,5 +1,9 @@
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 from modeloutputs.torch.blocks import BLOCK_TOKENS, block_rows, in_blocks
 

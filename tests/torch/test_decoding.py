@@ -1,14 +1,21 @@
 """The loops step by step: where rows end and what follows, stop strings, and what the cache spares."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 from modeloutputs.errors import InputError
+from modeloutputs.tokenizers import LlamaTokenizer
 from modeloutputs.torch.decoding import rows_of
 from modeloutputs.torch.outputs import BaseModelOutput
 
+from ..tokenizers.tiny import llama2_bpe
 from .generating import (
     BY_ID,
     END_TEXT,
@@ -152,6 +159,18 @@ def test_stop_strings_are_looked_for_in_each_row():
     assert said(model, found) == ["xyzq", "uvw"]
     assert found.sequences[1, 4:].tolist() == [3]
     assert model.calls == 4
+
+
+def test_a_stop_string_may_begin_with_the_space_before_the_first_new_word(tmp_path: Path):
+    """Which tokenizers of Llama 2's kind leave out where a text begins."""
+    (tmp_path / "tokenizer.json").write_text(llama2_bpe().to_str(), encoding="utf-8")
+    spaced = LlamaTokenizer.from_pretrained(tmp_path)
+    prompt, word = (spaced(text, add_special_tokens=False)["input_ids"] for text in ("the", "fox"))
+    assert spaced.decode(word) == "fox"
+    assert spaced.decode([*prompt, *word]) == "the fox"
+    model = Scripted([*word, *word, *word])
+    found = model.generate(torch.tensor([prompt]), max_new_tokens=9, stop_strings=" fox", tokenizer=spaced)
+    assert found.new_tokens()[0].tolist() == word
 
 
 def test_beams_end_with_stop_strings():

@@ -1,11 +1,16 @@
 """`generate` and `stream`: tokens, scores, masks and states as those of transformers, and what they refuse."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytest.importorskip("transformers", reason="transformers, which these tests compare with, is not installed")
+
 from torch import Tensor
 
 from modeloutputs.errors import FileFormatError, InputError

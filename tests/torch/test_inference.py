@@ -1,7 +1,11 @@
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import warnings
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 from modeloutputs import InputError
 from modeloutputs.configs import BertConfig

@@ -1,9 +1,13 @@
 """Scores and draws, held against the logits processors of transformers and the probabilities that they leave."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

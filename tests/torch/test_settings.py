@@ -1,8 +1,13 @@
 """What may be asked of `generate`, and what is refused in one line before anything is computed."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 from typing import Any
 
 import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 from modeloutputs.errors import InputError
 from modeloutputs.torch.settings import GenerationSettings

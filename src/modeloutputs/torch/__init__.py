@@ -9,6 +9,7 @@ except ImportError:
 
 from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
 from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
+from .auto import load_language_model
 from .bart import BartDecoder, BartEncoder, BartModel
 from .bart_heads import (
     BartForCausalLM,
@@ -113,4 +114,5 @@ __all__ = [
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
     "compile_for_inference",
+    "load_language_model",
 ]

@@ -70,11 +70,11 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         settings: GenerationSettings,
     ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
         """Return the decoder's prompt, a start token where none was passed, and the encoder's states."""
-        encoded = inputs.get("encoder_outputs")
+        encoded, start = inputs.get("encoder_outputs"), inputs.get("decoder_input_ids")
+        self._room(settings, 1 if start is None or start.dim() != 2 else start.shape[1])  # before the encoder runs
         if encoded is None:
             flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
             encoded = self.model.encoder(input_ids, attention_mask, return_dict=True, **flags)
-        start = inputs.get("decoder_input_ids")
         if start is None:
             rows = as_output(encoded).last_hidden_state.shape[0]
             start = torch.full((rows, 1), self._start_token(), device=self.device)

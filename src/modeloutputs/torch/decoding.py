@@ -1,6 +1,6 @@
 """The loops of generation: what is chosen step by step, on what the model keeps of the steps before."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..output import ModelOutput
+from ..tokenizers import PreTrainedTokenizer
 from .beams import Beams
 from .cache import Cache, PastKeyValues
 from .sampling import draw, force, keep_min_p, keep_top_k, keep_top_p, penalise_repetition
@@ -189,25 +190,39 @@ def _without_padding(tokens: Tensor, prompt: Prompt) -> Tensor:
 def _ender(prompt: Prompt, settings: GenerationSettings) -> Callable[[Tensor], Tensor]:
     """Return what maps sequences (rows, length) to whether each ends with its last token (rows,)."""
     ends = torch.tensor(prompt.ends, device=prompt.tokens.device, dtype=prompt.tokens.dtype)
-    stops = _as_texts(settings.stop_strings)
-    # A token stands for a byte at least; what does not, like special tokens, may come up a few times.
-    reach = max((len(stop.encode()) for stop in stops), default=0) + 8
-    start = prompt.tokens.shape[1]
+    stopped = _stopper(prompt, settings) if settings.stop_strings and settings.tokenizer is not None else None
 
     def ended(tokens: Tensor) -> Tensor:
         last = tokens[:, -1]
         done = last == ends if len(ends) == 1 else torch.isin(last, ends)
-        if stops:
-            texts = settings.tokenizer.batch_decode(tokens[:, max(start, tokens.shape[1] - reach) :].tolist())  # pyright: ignore
-            done = done | torch.tensor([any(stop in text for stop in stops) for text in texts], device=done.device)
-        return done
+        return done if stopped is None else done | torch.tensor(stopped(tokens), device=done.device)
 
     return ended
 
 
-def _as_texts(stop_strings: str | Sequence[str]) -> list[str]:
-    stops = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
-    return [stop for stop in stops if stop]
+def _stopper(prompt: Prompt, settings: GenerationSettings) -> Callable[[Tensor], list[bool]]:
+    """Return what maps sequences (rows, length) to whether the new text of each holds a stop string."""
+    given = settings.stop_strings
+    stops = [stop for stop in ([given] if isinstance(given, str) else given) if stop]
+    # A token stands for a byte at least; what does not, like special tokens, may come up a few times.
+    reach = max((len(stop.encode()) for stop in stops), default=0) + 8
+    start = prompt.tokens.shape[1]
+    decode = cast("PreTrainedTokenizer", settings.tokenizer).batch_decode
+
+    def stopped(tokens: Tensor) -> list[bool]:
+        # With the token before, since some tokenizers leave the space out that begins a text.
+        first = max(start - 1, tokens.shape[1] - reach)
+        known = (
+            [len(text) for text in decode(_as_lists(tokens[:, first:start]))] if first < start else [0] * len(tokens)
+        )
+        texts = decode(_as_lists(tokens[:, first:]))
+        return [any(stop in text[n:] for stop in stops) for text, n in zip(texts, known, strict=True)]
+
+    return stopped
+
+
+def _as_lists(tokens: Tensor) -> list[list[int]]:
+    return cast("list[list[int]]", tokens.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def steps(model: Decodes, prompt: Prompt, settings: GenerationSettings) -> Iterator[Step]:

@@ -224,6 +224,11 @@ class GenerationMixin:
         settings = GenerationSettings.of({name: value for name, value in options.items() if name not in names})
         tokens, mask, inputs = self.prompt_tokens(input_ids, attention_mask, inputs, settings)
         check_ids(tokens, self.config.vocab_size, "input_ids")
+        if settings.num_beams > self.config.vocab_size:
+            raise InputError(
+                f"num_beams is {settings.num_beams}; a first step has no more than the {self.config.vocab_size} tokens "
+                "of the vocabulary to go on with"
+            )
         if not tokens.numel():
             raise InputError(f"the prompt has shape {tuple(tokens.shape)}; expected at least one row and one token")
         if mask is not None and tuple(mask.shape) != tuple(tokens.shape):
