@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ..configs import BartConfig
 from ..errors import InputError
-from .arguments import DecoderInputs, Flags
+from .arguments import Flags
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
 from .cache import PastKeyValues
 from .inputs import check_ids, last_position, rows_at
-from .language import LanguageModel, kept_positions
+from .language import CausalLanguageModel, LanguageModel, kept_positions
 from .layers import Linear
 from .losses import NumItems, cross_entropy, question_answering_loss, sequence_classification_loss
 from .outputs import (
@@ -274,14 +274,11 @@ class DecoderOnly(nn.Module):
         super().__init__()
         self.decoder = BartDecoder(config)
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.decoder.get_input_embeddings()
 
-
-class BartForCausalLM(LanguageModel[BartConfig], BartPreTrainedModel):
+class BartForCausalLM(CausalLanguageModel[BartConfig, CausalLMOutputWithCrossAttentions], BartPreTrainedModel):
     """The decoder alone as a language model; returns CausalLMOutputWithCrossAttentions."""
 
+    output_class = CausalLMOutputWithCrossAttentions
     ignored_weights = r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)"
     tied_weights: ClassVar[Mapping[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
 
@@ -291,29 +288,7 @@ class BartForCausalLM(LanguageModel[BartConfig], BartPreTrainedModel):
         self._add_head(config.d_model, config.vocab_size)
         self._initialise()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        logits_to_keep: int = 0,
-        use_cache: bool | None = None,
-        return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
-    ) -> CausalLMOutputWithCrossAttentions:
-        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
-
-        With labels, `use_cache` is off unless passed: training has no use for a cache.
-        """
-        outputs = self.model.decoder(
-            input_ids,
-            attention_mask,
-            use_cache=False if use_cache is None and labels is not None else use_cache,
-            return_dict=True,
-            **inputs,
-        )
-        options = (labels, num_items, label_smoothing, logits_to_keep, return_dict)
-        return self._predict(CausalLMOutputWithCrossAttentions, outputs, *options)
+    @property
+    def base_model(self) -> BartDecoder:
+        """The decoder."""
+        return self.model.decoder

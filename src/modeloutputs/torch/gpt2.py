@@ -11,11 +11,11 @@ from typing import ClassVar, Unpack
 from torch import Tensor, nn
 
 from ..configs import GPT2Config
-from .arguments import DecoderInputs, Inputs
+from .arguments import Inputs
 from .cache import PastKeyValues
 from .gpt import LAYER_RENAMES
 from .inputs import check_ids, check_position_ids, check_tokens, last_position, positions_from_mask, rows_at
-from .language import LanguageModel
+from .language import CausalLanguageModel
 from .layers import Embedding, LayerNorm, LayerSelection, Linear, PositionEmbedding
 from .losses import NumItems, sequence_classification_loss
 from .outputs import (
@@ -130,43 +130,16 @@ def _scales(config: GPT2Config) -> list[float | None]:
     return [None if config.scale_attn_weights else usual] * config.n_layer
 
 
-class GPT2LMHeadModel(LanguageModel[GPT2Config], GPT2PreTrainedModel):
+class GPT2LMHeadModel(CausalLanguageModel[GPT2Config, CausalLMOutputWithCrossAttentions], GPT2PreTrainedModel):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions."""
+
+    output_class = CausalLMOutputWithCrossAttentions
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
         self.transformer = GPT2Model(config)
         self._add_head(config.n_embd, config.vocab_size)
         self._initialise()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        logits_to_keep: int = 0,
-        use_cache: bool | None = None,
-        return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
-    ) -> CausalLMOutputWithCrossAttentions:
-        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
-
-        With labels, `use_cache` is off unless passed: training has no use for a cache.
-        """
-        outputs = self.transformer(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            use_cache=False if use_cache is None and labels is not None else use_cache,
-            return_dict=True,
-            **inputs,
-        )
-        options = (labels, num_items, label_smoothing, logits_to_keep, return_dict)
-        return self._predict(CausalLMOutputWithCrossAttentions, outputs, *options)
 
 
 class GPT2ForSequenceClassification(ModelWithHead[GPT2Config], GPT2PreTrainedModel):

@@ -1,19 +1,20 @@
 """Language models: scores for each entry of the vocabulary, read off the states of a model beneath."""
 
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 from torch import Tensor
 
 from ..configs import Config
 from ..errors import InputError
 from ..output import ModelOutput
+from .arguments import DecoderInputs
 from .generation import GenerationMixin
 from .layers import Linear
 from .losses import NumItems, causal_lm_loss
 from .pretrained import ModelWithHead
 from .products import linear
 
-__all__ = ["LanguageModel", "kept_positions"]
+__all__ = ["CausalLanguageModel", "LanguageModel", "kept_positions"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
@@ -50,6 +51,45 @@ class LanguageModel(GenerationMixin, ModelWithHead[ConfigType]):
         if labels is not None:
             loss = causal_lm_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
         return self._finish(cls, outputs, return_dict, loss=loss, logits=logits)
+
+
+class LanguageInputs(DecoderInputs, total=False):
+    """Inputs of a language model, of which each takes those that its base model does."""
+
+    token_type_ids: Tensor | None
+
+
+class CausalLanguageModel(LanguageModel[ConfigType], Generic[ConfigType, OutputType]):
+    """Base of language models that keep a cache: `output_class` says what they return."""
+
+    output_class: type[OutputType]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        num_items: NumItems | None = None,
+        label_smoothing: float = 0.0,
+        logits_to_keep: int = 0,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+        **inputs: Unpack[LanguageInputs],
+    ) -> OutputType:
+        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
+
+        With labels, `use_cache` is off unless passed: training has no use for a cache.
+        """
+        outputs = self.base_model(
+            input_ids,
+            attention_mask,
+            use_cache=False if use_cache is None and labels is not None else use_cache,
+            return_dict=True,
+            **inputs,
+        )
+        options = (labels, num_items, label_smoothing, logits_to_keep, return_dict)
+        return self._predict(self.output_class, outputs, *options)
 
 
 def kept_positions(hidden: Tensor, logits_to_keep: int, labels: Tensor | None) -> Tensor:

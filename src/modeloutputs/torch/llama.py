@@ -4,20 +4,18 @@ What they are called with is explained in `modeloutputs.torch.arguments`.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..configs import LlamaConfig
 from ..errors import InputError
-from .arguments import CachedInputs
 from .attention import compute_dtype, rotation
 from .cache import PastKeyValues
 from .inputs import check_position_ids, check_tokens, positions_from_mask
-from .language import LanguageModel
+from .language import CausalLanguageModel
 from .layers import Embedding, LayerSelection, RMSNorm
-from .losses import NumItems
 from .outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from .pretrained import PreTrainedModel
 from .stack import LayerSettings, Stack
@@ -109,38 +107,13 @@ class LlamaModel(LlamaPreTrainedModel):
         return self._returned(result.as_output(BaseModelOutputWithPast), return_dict)
 
 
-class LlamaForCausalLM(LanguageModel[LlamaConfig], LlamaPreTrainedModel):
+class LlamaForCausalLM(CausalLanguageModel[LlamaConfig, CausalLMOutputWithPast], LlamaPreTrainedModel):
     """Predicts each next token; returns CausalLMOutputWithPast."""
+
+    output_class = CausalLMOutputWithPast
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
         self.model = LlamaModel(config)
         self._add_head(config.hidden_size, config.vocab_size)
         self._initialise()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        logits_to_keep: int = 0,
-        use_cache: bool | None = None,
-        return_dict: bool | None = None,
-        **inputs: Unpack[CachedInputs],
-    ) -> CausalLMOutputWithPast:
-        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
-
-        With labels, `use_cache` is off unless passed: training has no use for a cache.
-        """
-        outputs = self.model(
-            input_ids,
-            attention_mask,
-            use_cache=False if use_cache is None and labels is not None else use_cache,
-            return_dict=True,
-            **inputs,
-        )
-        options = (labels, num_items, label_smoothing, logits_to_keep, return_dict)
-        return self._predict(CausalLMOutputWithPast, outputs, *options)
