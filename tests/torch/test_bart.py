@@ -24,6 +24,7 @@ BASE, LM = BY_NAME["BartModel"], BY_NAME["BartForConditionalGeneration"]
 CLASSIFIER, ANSWERS = BY_NAME["BartForSequenceClassification"], BY_NAME["BartForQuestionAnswering"]
 DECODER, CAUSAL = BY_NAME["BartDecoder"], BY_NAME["BartForCausalLM"]
 SEQ2SEQ = [head for head in BART_HEADS if head.is_seq2seq]
+BOTH_FLAGS = {"output_hidden_states": True, "output_attentions": True}
 IDS, SOURCE = token_ids(2, 4), source_ids((5, 2))
 
 each = pytest.mark.parametrize("head", SEQ2SEQ, ids=[head.name for head in SEQ2SEQ])
@@ -296,3 +297,13 @@ def test_a_causal_model_attends_to_an_encoder_only_if_it_is_given_one() -> None:
     assert "cross_attentions" not in output
     assert {len(layer) for layer in output.past_key_values} == {2}
     assert not torch.allclose(output.logits, model(IDS, encoder_hidden_states=states(2, 5)).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("flags", [{}, {"output_attentions": True}, {"output_hidden_states": [-1]}, BOTH_FLAGS])
+def test_a_plain_tuple_of_the_encoders_is_taken_for_what_it_holds(flags: dict[str, Any]) -> None:
+    model = BASE.model()
+    plain, named = (model.encoder(SOURCE, **flags, return_dict=kind) for kind in (False, True))
+    found, expected = (
+        model(encoder_outputs=encoded, decoder_input_ids=SOURCE, **flags).check() for encoded in (plain, named)
+    )
+    assert found == expected

@@ -1034,3 +1034,12 @@ def test_a_grown_cache_of_another_model_or_batch_is_refused() -> None:
     assert refusal(meta).startswith("past_key_values[0][0] is torch.float32 on meta; this model's keys are")
     one = Cache.with_room(layers=1, batch=ROWS, kv_heads=HEADS, head_dim=WIDTH, capacity=4)
     assert refusal(one) == "past_key_values has 1 layers; this model has 2"
+
+
+def test_a_deep_copy_of_a_cache_in_a_graph_holds_its_values_alone() -> None:
+    tensor = torch.ones(1, 2, 3, 4, requires_grad=True)
+    cache = Cache([(tensor * 2, tensor * 3)])
+    copied = copy.deepcopy(cache)
+    assert not copied[0][0].requires_grad
+    assert torch.equal(copied[0][0], cache[0][0])
+    assert torch.equal(copied[0][1], cache[0][1])

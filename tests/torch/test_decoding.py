@@ -12,6 +12,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from modeloutputs.errors import InputError
 from modeloutputs.tokenizers import LlamaTokenizer
+from modeloutputs.torch import GPT2LMHeadModel
+from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.decoding import rows_of
 from modeloutputs.torch.outputs import BaseModelOutput
 
@@ -264,3 +266,23 @@ def test_rows_of_inputs():
 def test_stop_strings_need_a_tokenizer():
     with pytest.raises(InputError, match="stop_strings was passed without tokenizer"):
         text_model().generate(text_ids("a"), stop_strings="a")
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"num_return_sequences": 3, "do_sample": True}])
+def test_a_model_whose_caches_are_plain_tuples_is_searched_alike(options: dict[str, Any]):
+    """As those of compiled models are."""
+
+    class Plain(GPT2LMHeadModel):
+        def decode(self, tokens: Any, mask: Any, cache: Any, inputs: Any) -> tuple[Any, Any]:
+            logits, cache = super().decode(tokens, mask, None if cache is None else Cache(cache), inputs)
+            return logits, cache.to_tuples()
+
+    model = text_model()
+    plain = Plain(model.config).eval()
+    plain.load_state_dict(model.state_dict())
+    ids = text_ids("hello there")
+    found, expected = (
+        each.generate(ids, max_new_tokens=6, generator=torch.Generator().manual_seed(0), **options)
+        for each in (plain, model)
+    )
+    assert torch.equal(found.sequences, expected.sequences)

@@ -593,7 +593,7 @@ def test_encoder_decoders_refuse_what_they_have_no_use_for():
 BART_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "neither input_ids nor inputs_embeds was passed"),
     "mask": ({"input_ids": IDS, "attention_mask": torch.ones(1, 4)}, r"attention mask has shape \(1, 4\)"),
-    "rows": ({"input_ids": TWO, "decoder_input_ids": IDS}, "shape"),
+    "rows": ({"input_ids": TWO, "decoder_input_ids": IDS}, "has 1 rows, the encoder's states 2"),
     "flat": ({"input_ids": IDS, "decoder_input_ids": IDS[0]}, r"has shape \(5,\); expected \(batch, seq\)"),
     "beyond": ({"input_ids": IDS, "decoder_input_ids": IDS + 90}, "ranges from"),
     "long": ({"input_ids": token_ids(1, 41)}, "41 positions exceed"),

@@ -42,3 +42,15 @@ def test_compiled_model_refuses_ids_outside_the_vocabulary():
     compiled = compile_for_inference(BertForSequenceClassification(CONFIG))
     with pytest.raises(InputError, match="input_ids ranges from 99 to 99; expected 0 to 98"):
         compiled(torch.full((1, 4), 99))
+
+
+def test_layers_not_asked_for_hold_their_places_in_blocks_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modeloutputs.torch.blocks.BLOCK_TOKENS", 32)
+    model = BertModel(CONFIG).eval()
+    compiled = compile_for_inference(model)
+    monkeypatch.setattr(compiled, "_compiled", model)  # what is joined is the same, and nothing has to compile
+    ids = torch.randint(1, 99, (9, 8))
+    found = compiled(ids, output_hidden_states=[-1])
+    assert [state is None for state in found.hidden_states] == [True, True, False]
+    assert torch.equal(found.hidden_states[-1], found.last_hidden_state)
+    torch.testing.assert_close(found.last_hidden_state, model(ids).last_hidden_state.detach())

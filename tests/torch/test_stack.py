@@ -669,14 +669,34 @@ def test_blocks_of_rows_with_positions_of_their_own_are_the_whole_batch(
     [{"use_cache": True}, {"output_attentions": [0]}, {"encoder_hidden_states": hidden_states(8, 3)}],
     ids=["cache", "attentions", "encoder"],
 )
-def test_what_is_kept_by_row_is_not_computed_in_blocks(given: dict[str, Any], blocks: list[int | None]) -> None:
+def test_what_is_kept_by_row_is_not_computed_in_blocks(
+    given: dict[str, Any], blocks: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack, hidden = made(layers=1, causal=True, cross_attention=True), hidden_states(8, BLOCK_TOKENS // 4)
     calls: list[int] = []
-    stack[0].register_forward_pre_hook(lambda module, arguments: calls.append(len(arguments[0])))
+    forward = stack[0].forward
+
+    def counting(hidden: Tensor, *rest: Any) -> Any:
+        calls.append(len(hidden))
+        return forward(hidden, *rest)
+
+    monkeypatch.setattr(stack[0], "forward", counting)
     with torch.no_grad():
         stack(hidden, stack.check(Given(**given), 8, hidden.shape[1], 4096))
     assert blocks == [4]
     assert calls == [8]
+
+
+@pytest.mark.parametrize("name", ["", "0", "1.feed_forward.down"])
+def test_hooks_see_the_whole_batch(name: str) -> None:
+    stack, hidden = made(layers=2), hidden_states(8, BLOCK_TOKENS // 4)
+    seen: list[int] = []
+    stack.get_submodule(name).register_forward_hook(
+        lambda module, arguments, output: seen.append(len(output[0] if isinstance(output, tuple) else output))
+    )
+    with torch.no_grad():
+        stack(hidden, stack.check(Given(), 8, hidden.shape[1], 4096))
+    assert seen == [8]
 
 
 # -- training, compiling, results -------------------------------------------------------------------------------------

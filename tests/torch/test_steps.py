@@ -141,12 +141,15 @@ def test_no_steps_where_somebody_would_miss_a_module_call() -> None:
     def trained(stack: Stack) -> None:
         stack.train()
 
+    def dropping(stack: Stack) -> None:
+        stack[0].dropout.train()
+
     def parametrised(stack: Stack) -> None:
         nn.utils.parametrizations.weight_norm(stack[0].feed_forward.down)
 
     with torch.no_grad():
         assert can_step(made())
-        for change in (hooked, prehooked, replaced, layer_replaced, patched, trained, parametrised):
+        for change in (hooked, prehooked, replaced, layer_replaced, patched, trained, dropping, parametrised):
             stack = made()
             change(stack)
             assert not can_step(stack), change.__name__

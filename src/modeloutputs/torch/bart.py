@@ -256,7 +256,7 @@ class BartModel(BartPreTrainedModel):
 
         Args:
             input_ids: (B, E); not needed with `encoder_outputs`, nor with a cache.
-            attention_mask: (B, E), for the encoder and for what the decoder sees of it.
+            attention_mask: (B, E), for the encoder and for what the decoder sees of it: pass it in every step.
             decoder_input_ids: (B, S); where neither they nor `decoder_inputs_embeds` are passed, `input_ids` moved one
                 to the right, as for denoising.
             decoder_attention_mask: (B, past + S).
@@ -327,7 +327,16 @@ def as_output(encoder_outputs: EncoderOutputs) -> BaseModelOutput:
             f"encoder_outputs is a {type(encoder_outputs).__name__} without last_hidden_state; "
             "pass what the encoder returned"
         )
-    return BaseModelOutput(**dict(zip(BaseModelOutput.__output_fields__, encoder_outputs, strict=False)))
+    # A plain tuple leaves out what was not asked for: what each of the others is, their tensors tell.
+    named = {_AXES.get(_rank(item), "attentions"): item for item in encoder_outputs[1:] if item is not None}
+    return BaseModelOutput(last_hidden_state=encoder_outputs[0], **named)
+
+
+_AXES = {3: "hidden_states", 4: "attentions"}
+
+
+def _rank(layers: Any) -> int:
+    return next((layer.dim() for layer in layers if layer is not None), 0)
 
 
 def _is_tensor(value: Any) -> bool:

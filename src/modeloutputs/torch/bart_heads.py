@@ -75,9 +75,12 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         if encoded is None:
             flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
             encoded = self.model.encoder(input_ids, attention_mask, return_dict=True, **flags)
+        encoded = as_output(encoded)
+        rows = encoded.last_hidden_state.shape[0]
         if start is None:
-            rows = as_output(encoded).last_hidden_state.shape[0]
             start = torch.full((rows, 1), self._start_token(), device=self.device)
+        if start.dim() == 2 and start.shape[0] != rows:
+            raise InputError(f"decoder_input_ids has {start.shape[0]} rows, the encoder's states {rows}; pass as many")
         given = {"encoder_outputs": encoded, "attention_mask": attention_mask}
         return start, None, {name: value for name, value in given.items() if value is not None}
 
@@ -212,7 +215,7 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
             raise InputError("the class is read at a row's eos_token_id; pass input_ids, and configure one such token")
         check_ids(input_ids, self.config.vocab_size, "input_ids")
         ended = input_ids == end
-        if not torch.compiler.is_compiling() and not bool(ended.any(1).all()):
+        if not torch.compiler.is_compiling() and ended.device.type == "cpu" and not bool(ended.any(1).all()):
             raise InputError(
                 f"a row of input_ids has no eos_token_id ({end}), where its class is read; end rows with it"
             )

@@ -109,7 +109,10 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the keys and values held; buffers may have room for more."""
+        """Bytes of the keys and values held.
+
+        Buffers may have room for more; those of a model's first call lie among the queries that they came with.
+        """
         return sum(tensor.nbytes for layer in self for tensor in layer)
 
     def fork(self) -> Self:
@@ -163,6 +166,10 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
 
     def __copy__(self) -> Self:
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Values only: PyTorch refuses to copy tensors that are part of a graph.
+        return type(self)(tuple(tensor.detach().clone() for tensor in layer) for layer in self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Views are cut out of their buffers, which would else be written whole.

@@ -98,6 +98,7 @@ class Decoding:
         with self._steps():
             logits, self.cache = self.model.decode(tokens, mask, self.cache, self.inputs)
         if self.cache is not None:
+            self.cache = Cache(self.cache) if type(self.cache) is tuple else self.cache  # as compiled models return it
             self._held = self.length
             # The cache holds what the encoder's states were needed for.
             self.inputs = {name: value for name, value in self.inputs.items() if name.endswith("mask")}

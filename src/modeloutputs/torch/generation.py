@@ -253,8 +253,10 @@ class GenerationMixin:
     ) -> Prompt:
         ends = self._special("eos_token_id") if settings.eos_token_id is None else _as_list(settings.eos_token_id)
         pads = self._special("pad_token_id") if settings.pad_token_id is None else [settings.pad_token_id]
-        if pads and not 0 <= pads[0] < self.config.vocab_size:
-            raise InputError(f"pad_token_id is {pads[0]}; expected 0 to {self.config.vocab_size - 1}")
+        for name, given in (("eos_token_id", ends), ("pad_token_id", pads)):
+            wrong = [token for token in given if not 0 <= token < self.config.vocab_size]
+            if wrong:
+                raise InputError(f"{name} is {wrong[0]}; expected 0 to {self.config.vocab_size - 1}")
         if settings.stop_strings and not ends and not pads and len(tokens) * settings.num_return_sequences > 1:
             raise InputError("stop_strings ends some rows before others, and nothing is to follow; pass pad_token_id")
         return Prompt(

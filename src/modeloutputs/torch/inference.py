@@ -47,21 +47,24 @@ class CompiledModel:
 
     def _in_blocks(self, input_ids: Tensor, mask: Tensor | None, inputs: dict[str, Any], block: int) -> ModelOutput:
         spec: Any = None
+        kept: list[bool] = []
 
         def run(ids: Tensor, mask: Tensor | None, *values: Any) -> Sequence[Tensor]:
-            nonlocal spec
+            nonlocal spec, kept
             output: Any = self._compiled(ids, mask, **dict(zip(inputs, values, strict=True)))
             leaves, spec = pytree.tree_flatten(output)
-            return leaves
+            kept = [leaf is not None for leaf in leaves]  # layers not asked for hold their places
+            return [leaf for leaf in leaves if leaf is not None]
 
         joined = in_blocks(run, input_ids.shape[0], block, (input_ids, mask, *inputs.values()))
-        return pytree.tree_unflatten(joined, spec)
+        found = iter(joined)
+        return pytree.tree_unflatten([next(found) if there else None for there in kept], spec)
 
 
 def compile_for_inference(model: PreTrainedModel[Any]) -> CompiledModel:
     """Compile a model for inference on the CPU: weights become constants, laid out as products read them best.
 
-    The first call with new shapes compiles, which takes tens of seconds; later ones are faster than eager. Weights
+    The first call with new shapes compiles, which takes some ten seconds; later ones are faster than eager. Weights
     that change afterwards are not seen. Outputs are of the same classes, values equal to 1e-5.
 
     Args:

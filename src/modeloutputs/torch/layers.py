@@ -24,6 +24,7 @@ __all__ = [
     "activation",
     "add_residual",
     "is_private",
+    "is_watched",
     "select_layers",
 ]
 
@@ -164,6 +165,16 @@ class GatedFeedForward(nn.Module):
         """Map (..., hidden) to (..., hidden)."""
         gate, raised = self.gate_up(hidden).chunk(2, -1)
         return self.down(self.activation(gate) * raised)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook sees what a module, or one within it, takes or returns."""
+    if modules._global_forward_hooks or modules._global_forward_pre_hooks:  # pyright: ignore
+        return True
+    return any(getattr(part, hooks) for part in module.modules() for hooks in _HOOKS)
 
 
 def is_private(*layers: nn.Module) -> bool:

@@ -24,6 +24,7 @@ from .layers import (
     Linear,
     RMSNorm,
     add_residual,
+    is_watched,
     select_layers,
 )
 from .steps import Steps
@@ -88,6 +89,13 @@ class LayerContext(NamedTuple):
     extension: Extension | None
     turned: Rotation | None
 
+    def cross_key_value(self, layer: int, attention: CrossAttention) -> KeyValue | None:
+        """Return the encoder's key and value for a layer: the cache's, else projected; None where there is neither."""
+        held = None if self.extension is None else self.extension.cross(layer)
+        if held is not None or self.encoder_hidden_states is None:
+            return held
+        return attention.project(self.encoder_hidden_states)
+
 
 class LayerResult(NamedTuple):
     """What one layer returns; what was not asked for is None."""
@@ -134,12 +142,12 @@ class Layer(nn.Module):
         )
         hidden = self._add(attended, hidden, self.attention_norm, self.attention, self.attention.output)
         cross_weights, kept = None, cast("tuple[Tensor, ...]", present)
-        cross = self._cross_key_value(context)
-        if cross is not None and self.cross_attention is not None:
+        across = self.cross_attention
+        cross = None if across is None else context.cross_key_value(self.index, across)
+        if across is not None and cross is not None:
             read = self._read(hidden, self.cross_attention_norm)
-            attended, cross_weights = self.cross_attention(read, cross, context.encoder_mask, with_weights)
-            makers = self.cross_attention, self.cross_attention.output
-            hidden = self._add(attended, hidden, self.cross_attention_norm, *makers)
+            attended, cross_weights = across(read, cross, context.encoder_mask, with_weights)
+            hidden = self._add(attended, hidden, self.cross_attention_norm, across, across.output)
             kept = (*present, *cross)
         raised = self.feed_forward(self._read(hidden, self.feed_forward_norm))
         hidden = self._add(raised, hidden, self.feed_forward_norm, self.feed_forward, self.feed_forward.down)
@@ -151,14 +159,6 @@ class Layer(nn.Module):
     def _add(self, update: Tensor, hidden: Tensor, norm: nn.Module, *makers: nn.Module) -> Tensor:
         added = add_residual(self.dropout(update), hidden, self.dropout, *makers)
         return added if self.norm_first else norm(added)
-
-    def _cross_key_value(self, context: LayerContext) -> KeyValue | None:
-        if self.cross_attention is None:
-            return None
-        held = None if context.extension is None else context.extension.cross(self.index)
-        if held is not None or context.encoder_hidden_states is None:
-            return held
-        return self.cross_attention.project(context.encoder_hidden_states)
 
 
 def _feed_forward(settings: LayerSettings) -> FeedForward | GatedFeedForward:
@@ -302,10 +302,11 @@ class Stack(nn.ModuleList):
             turned,
         )
         steps = None if torch.compiler.is_compiling() else STEPS.get()
-        if steps is not None and steps.stack is self and _is_a_step(call):
+        if steps is not None and steps.stack is self and _is_a_step(call, hidden.device):
             return self._step(steps, hidden, call, context, final_norm)
         block = block_rows(hidden)
-        if block is not None and not any(call.keep_attention) and _rows_are_apart(context):
+        apart = not any(call.keep_attention) and _rows_are_apart(context)
+        if block is not None and apart and not is_watched(self):
             return self._in_blocks(hidden, call, context, final_norm, block)
         return self._whole(hidden, call, context, final_norm)
 
@@ -368,10 +369,12 @@ class Stack(nn.ModuleList):
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
 
 
-def _is_a_step(call: Call) -> bool:
+def _is_a_step(call: Call, device: torch.device) -> bool:
     """Whether a call is for one position, and for nothing but its state and the cache."""
     flags = any(call.keep_hidden) or any(call.keep_attention)
-    return call.length == 1 and call.given.use_cache and not flags and not torch.is_grad_enabled()
+    alone = call.length == 1 and call.given.use_cache and not flags
+    # Under autocast sums are of another precision than products, which a step does not tell apart.
+    return alone and not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
 
 
 def _encoder_mask(given: Given, length: int, hidden: Tensor) -> AttentionMask:

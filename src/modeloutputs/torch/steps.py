@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as modules
 
 from .attention import CrossAttention, SelfAttention, attend, rotate
-from .layers import FeedForward, GatedFeedForward, LayerNorm, Linear, RMSNorm
+from .layers import FeedForward, GatedFeedForward, LayerNorm, Linear, RMSNorm, is_watched
 from .products import Product
 
 if TYPE_CHECKING:
@@ -25,18 +24,14 @@ __all__ = ["Steps", "can_step"]
 Norm = Callable[[Tensor], Tensor]
 
 _KNOWN = (CrossAttention, FeedForward, GatedFeedForward, LayerNorm, Linear, RMSNorm, SelfAttention, nn.Dropout)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def can_step(stack: "Stack") -> bool:
     """Whether a stack's layers are as they are made here: in evaluation mode, nothing replaced, hooked or wrapped."""
-    hooked = modules._global_forward_hooks or modules._global_forward_pre_hooks  # pyright: ignore
     known = {*_KNOWN, *(type(layer) for layer in stack if type(layer).__module__ == type(stack).__module__)}
-    return not (hooked or torch.is_grad_enabled() or stack.training) and all(
-        type(part) in known and "forward" not in vars(part) and not any(getattr(part, hooks) for hooks in _HOOKS)
-        for layer in stack
-        for part in layer.modules()
-    )
+    parts = (part for layer in stack for part in layer.modules())
+    as_made = all(type(part) in known and "forward" not in vars(part) and not part.training for part in parts)
+    return as_made and not is_watched(stack) and not torch.is_grad_enabled()
 
 
 class Steps:
@@ -88,7 +83,7 @@ class _Step:
         first = self.norm_first
         attended, present = self._attend(self.attention_norm(hidden) if first else hidden, context)
         hidden = attended.add_(hidden) if first else self.attention_norm(attended.add_(hidden))
-        cross = self._cross_key_value(context)
+        cross = None if self.cross is None else context.cross_key_value(self.index, self.cross)
         if cross is not None:
             attended = self._attend_across(self.cross_norm(hidden) if first else hidden, cross, context)
             hidden = attended.add_(hidden) if first else self.cross_norm(attended.add_(hidden))
@@ -112,14 +107,6 @@ class _Step:
         query = self.cross_query(read).view(rows, self.heads, 1, -1)
         attended, _ = attend(query, *cross, context.encoder_mask, 0.0, False, self.scale)
         return self.cross_output(attended.reshape(rows, -1))
-
-    def _cross_key_value(self, context: "LayerContext") -> tuple[Tensor, Tensor] | None:
-        if self.cross is None:
-            return None
-        held = None if context.extension is None else context.extension.cross(self.index)
-        if held is not None or context.encoder_hidden_states is None:
-            return held
-        return self.cross.project(context.encoder_hidden_states)
 
 
 def _product(layer: nn.Linear) -> Product:
