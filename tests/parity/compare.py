@@ -17,7 +17,7 @@ import transformers
 from torch import Tensor
 
 from modeloutputs import CheckpointWarning
-from modeloutputs.torch import BartDecoder, BartEncoder, PreTrainedModel
+from modeloutputs.torch import BartDecoder, BartEncoder, BertLMHeadModel, PreTrainedModel
 from modeloutputs.torch.generation import GenerationMixin
 from modeloutputs.torch.weights import checkpoint_names, export_weights
 
@@ -454,7 +454,8 @@ def beams_difference(pair: Pair) -> float | None:
     ids = token_ids(len(LENGTHS), WIDTH)
     options: Arguments = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 10, "num_beams": 3}
     options |= {"eos_token_id": list(range(5, 25)), "pad_token_id": 3, "num_return_sequences": 2}
-    if pair.ours.config.add_cross_attention:
+    # The peer's BERT cannot generate while it attends to an encoder: its cache is of the wrong kind.
+    if pair.ours.config.add_cross_attention and not isinstance(pair.ours, BertLMHeadModel):
         options["encoder_hidden_states"] = states(len(LENGTHS), 5)
     theirs = pair.theirs.generate(ids, do_sample=False, return_dict_in_generate=True, output_scores=True, **options)
     ours = pair.ours.generate(ids, **options)
