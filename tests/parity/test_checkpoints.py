@@ -230,8 +230,11 @@ def test_older_files_are_read_without_a_warning(
 
 def test_gpt_files_hold_a_triangle_too(tmp_path: Path) -> None:
     head = BY_NAME["OpenAIGPTLMHeadModel"]
-    edit = lambda state: {n: v for n, v in with_buffers(state).items() if "masked" not in n}  # noqa: E731
-    theirs = rewritten(head, tmp_path, edit)
+
+    def with_triangles(state: Any) -> Any:
+        return {name: value for name, value in with_buffers(state).items() if "masked" not in name}
+
+    theirs = rewritten(head, tmp_path, with_triangles)
     assert_same(head, quietly(head.cls, tmp_path), theirs)
 
 

@@ -25,7 +25,11 @@ class LlamaTokenizer(PreTrainedTokenizer):
 
     model_type = "llama"
     default_padding_side = "left"
-    default_special_tokens = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}  # noqa: RUF012
+    default_special_tokens = {  # noqa: RUF012  # the base says that it is a class variable
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+    }
     particular_settings = FRAME_SETTINGS
 
     @classmethod

@@ -24,7 +24,7 @@ from torch import Tensor
 from .cache import PastKeyValues
 from .layers import LayerSelection
 
-__all__ = ["CachedInputs", "DecoderInputs", "Flags", "Inputs"]
+__all__ = ["DecoderInputs", "Flags", "Inputs"]
 
 
 class Flags(TypedDict, total=False):
@@ -41,14 +41,9 @@ class Inputs(Flags, total=False):
     inputs_embeds: Tensor | None
 
 
-class CachedInputs(Inputs, total=False):
-    """Inputs of a decoder that attends to itself only."""
+class DecoderInputs(Inputs, total=False):
+    """Inputs of a decoder that keeps a cache and may attend to an encoder."""
 
     past_key_values: PastKeyValues | None
-
-
-class DecoderInputs(CachedInputs, total=False):
-    """Inputs of a decoder that may attend to an encoder."""
-
     encoder_hidden_states: Tensor | None
     encoder_attention_mask: Tensor | None

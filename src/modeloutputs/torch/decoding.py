@@ -61,15 +61,17 @@ class Prompt:
 
 def rows_of(inputs: Mapping[str, Any], rows: Tensor) -> dict[str, Any]:
     """Return inputs for these rows of the batch."""
-    return {name: _select(value, rows) for name, value in inputs.items()}
+    return {name: _take_rows(value, rows) for name, value in inputs.items()}
 
 
-def _select(value: Any, rows: Tensor) -> Any:
+def _take_rows(value: Any, rows: Tensor) -> Any:
     if isinstance(value, Tensor):
         return value.index_select(0, rows)
     if isinstance(value, ModelOutput):
-        return type(value)(**{name: _select(item, rows) for name, item in value.items()})
-    return tuple(_select(item, rows) for item in cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+        return type(value)(**{name: _take_rows(item, rows) for name, item in value.items()})
+    return (
+        tuple(_take_rows(item, rows) for item in cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+    )
 
 
 class Decoding:
