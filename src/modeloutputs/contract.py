@@ -15,10 +15,15 @@ hidden     width of the hidden states
 vocab      entries of the vocabulary
 labels     classes of a classifier
 choices    alternatives of one multiple-choice row
+n          labels that count towards a loss, where there is one loss for each
+parts      of a batch that was concatenated or gathered: one loss for each
+max_length positions that a Flax cache of constant shape has room for
+total, new positions that `generate` returns, and those of them that it chose
 =========  ==========================================================================
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -32,9 +37,12 @@ from .errors import ContractError
 if TYPE_CHECKING:
     from .output import ModelOutput
 
-__all__ = ["FieldContract", "check", "field_contracts", "returned_when"]
+__all__ = ["NEVER_CHOSEN", "FieldContract", "check", "field_contracts", "returned_when"]
 
 Output = TypeVar("Output", bound="ModelOutput")
+
+NEVER_CHOSEN = {"padding": -math.inf}
+"""Metadata of a field whose padding no argmax may choose and no softmax may count: logits over positions."""
 
 # What fills a field, where the class does not say otherwise (see `when`).
 _RETURNED_WHEN = {
@@ -235,6 +243,8 @@ def _axes(annotation: Any) -> str:
         return f"tuple of {_axes(arguments[0])}"
     if origin is list:
         return f"list of {_axes(arguments[0])}"
+    if origin is dict and len(arguments) == 2:
+        return f"dict of {_axes(arguments[1])}"
     if origin is tuple:
         runs = ((text, len(list(run))) for text, run in groupby(map(_axes, arguments)))
         return " + ".join(text if count == 1 else f"{count} x {text}" for text, count in runs)

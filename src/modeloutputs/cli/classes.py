@@ -1,7 +1,5 @@
 """`modeloutputs classes`: every output class, its fields, their axes, and when each is returned."""
 
-import importlib
-import importlib.util
 import json
 from typing import Annotated
 
@@ -11,11 +9,9 @@ from rich.table import Table
 
 from ..contract import FieldContract, field_contracts
 from ..errors import MissingDependencyError
+from ..frameworks import FRAMEWORKS, Framework
 
 __all__ = ["classes"]
-
-_MODULES = {"torch": "modeloutputs.torch.outputs"}
-_TITLES = {"torch": "PyTorch"}
 
 
 def classes(
@@ -24,15 +20,16 @@ def classes(
 ) -> None:
     """List every output class, its fields with their axes, and what makes a model return each."""
     found = {
-        framework: {cls: contracts for cls, contracts in _contracts(module).items() if name.lower() in cls.lower()}
-        for framework, module in _MODULES.items()
-        if importlib.util.find_spec(framework)
+        framework: {cls: contracts for cls, contracts in _contracts(framework).items() if name.lower() in cls.lower()}
+        for framework in FRAMEWORKS.values()
+        if framework.is_installed
     }
     if not found:
-        raise MissingDependencyError(f"no framework is installed; install modeloutputs[{'] or ['.join(_MODULES)}]")
+        extras = "] or [".join(framework.folder for framework in FRAMEWORKS.values())
+        raise MissingDependencyError(f"no framework is installed; install modeloutputs[{extras}]")
     if as_json:
         plain = {
-            framework: {cls: [vars(contract) for contract in contracts] for cls, contracts in listed.items()}
+            framework.name: {cls: [vars(contract) for contract in contracts] for cls, contracts in listed.items()}
             for framework, listed in found.items()
         }
         typer.echo(json.dumps(plain, indent=2))
@@ -42,11 +39,23 @@ def classes(
         for cls, contracts in listed.items():
             console.print(f"[bold]{cls}[/bold]")
             console.print(_table(contracts))
-        console.print(f"{len(listed)} {_TITLES[framework]} classes")
+        if listed:
+            console.print(f"{len(listed)} {framework.title} {_classes(len(listed))}")
+    for framework in FRAMEWORKS.values():
+        if framework not in found:
+            how = f"install modeloutputs\\[{framework.folder}] for its classes"
+            console.print(f"[dim]{framework.title} is not installed; {how}[/dim]")
+    if len(found) > 1:
+        total = sum(map(len, found.values()))
+        console.print(f"{total} {_classes(total)}")
 
 
-def _contracts(module: str) -> dict[str, list[FieldContract]]:
-    outputs = importlib.import_module(module)
+def _classes(count: int) -> str:
+    return "class" if count == 1 else "classes"
+
+
+def _contracts(framework: Framework) -> dict[str, list[FieldContract]]:
+    outputs = framework.import_outputs()
     return {name: field_contracts(getattr(outputs, name)) for name in outputs.__all__}
 
 
@@ -55,7 +64,7 @@ def _table(contracts: list[FieldContract]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column("field", style="cyan", width=27, no_wrap=True)
     table.add_column("axes", ratio=3)
-    table.add_column("returned when", ratio=2, style="dim")
+    table.add_column("returned when", ratio=2, style="dim", overflow="fold")
     for contract in contracts:
         table.add_row(f"  {contract.name}", contract.axes.replace("[", r"\["), contract.returned_when)
     return table

@@ -9,6 +9,7 @@ from dataclasses import field
 from jaxtyping import Float
 from torch import Tensor
 
+from ..contract import NEVER_CHOSEN
 from ..output import ALWAYS, ModelOutput
 
 __all__ = [
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 # A mean over what the labels count. 0-d, where the page writes (1,): so every loss function of PyTorch returns it.
-Loss = Float[Tensor, ""]
+# Of outputs that were concatenated, or gathered from several devices, one for each part.
+Loss = Float[Tensor, ""] | Float[Tensor, "parts"]
 
 # One state per layer and, first, the embeddings'; None in place of a layer that was not asked for.
 HiddenStates = tuple[Float[Tensor, "batch seq hidden"] | None, ...]
@@ -237,8 +239,8 @@ class QuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends: a score for each token as either."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
-    start_logits: PositionLogits = ALWAYS
-    end_logits: PositionLogits = ALWAYS
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
 
@@ -247,8 +249,8 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends, from an encoder and a decoder."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
-    start_logits: PositionLogits = ALWAYS
-    end_logits: PositionLogits = ALWAYS
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
     past_key_values: PastKeyValues | None = None
     decoder_hidden_states: HiddenStates | None = None
     decoder_attentions: CachedAttentions | None = None

@@ -1,0 +1,56 @@
+"""The three frameworks: what each is called here, what its output classes are called, and whether it is installed."""
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+
+from .errors import MissingDependencyError
+
+__all__ = ["FRAMEWORKS", "Framework"]
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A framework that this library has output classes for."""
+
+    name: str
+    """As it is imported, and as functions here take it."""
+
+    title: str
+    prefix: str
+    """What its classes' names begin with."""
+
+    folder: str
+    """The subpackage of modeloutputs for it, which is also the extra that installs it."""
+
+    @property
+    def module(self) -> str:
+        """The module that defines its output classes."""
+        return f"modeloutputs.{self.folder}.outputs"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be imported; looked up without doing so."""
+        return self.name in sys.modules or importlib.util.find_spec(self.name) is not None
+
+    def import_outputs(self) -> ModuleType:
+        """Return the module of its output classes.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        if not self.is_installed:
+            raise MissingDependencyError(f"{self.title} is not installed; install modeloutputs[{self.folder}]")
+        return importlib.import_module(self.module)
+
+
+FRAMEWORKS = {
+    framework.name: framework
+    for framework in (
+        Framework("torch", "PyTorch", "", "torch"),
+        Framework("tensorflow", "TensorFlow", "TF", "tensorflow"),
+        Framework("jax", "Flax", "Flax", "flax"),
+    )
+}
