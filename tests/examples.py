@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modeloutputs import ModelOutput
-from modeloutputs.contract import _annotations as annotations
+from modeloutputs.contract import annotations
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
 SIZES = {

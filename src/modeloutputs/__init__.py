@@ -26,7 +26,9 @@ from .errors import (
 from .output import ALWAYS, ModelOutput
 
 if TYPE_CHECKING:
+    from .batch import concat, pad, select, split, unpad
     from .contract import check
+    from .convert import convert
     from .serialization import load, save
 
 __all__ = [
@@ -47,13 +49,29 @@ __all__ = [
     "ModelOutputsError",
     "UsageError",
     "check",
+    "concat",
+    "convert",
     "load",
+    "pad",
     "save",
+    "select",
+    "split",
+    "unpad",
 ]
 __version__ = "0.1.0"
 
 # Found when first asked for: whoever only declares outputs need not pay for reading files.
-_LATER = {"check": "contract", "load": "serialization", "save": "serialization"}
+_LATER = {
+    "check": "contract",
+    "concat": "batch",
+    "convert": "convert",
+    "load": "serialization",
+    "pad": "batch",
+    "save": "serialization",
+    "select": "batch",
+    "split": "batch",
+    "unpad": "batch",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ total, new positions that `generate` returns, and those of them that it chose
 """
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -37,7 +38,20 @@ from .errors import ContractError
 if TYPE_CHECKING:
     from .output import ModelOutput
 
-__all__ = ["NEVER_CHOSEN", "FieldContract", "check", "field_contracts", "returned_when"]
+__all__ = [
+    "LENGTHS",
+    "NEVER_CHOSEN",
+    "ROWS",
+    "FieldContract",
+    "annotations",
+    "axes_of",
+    "check",
+    "field_contracts",
+    "fitting",
+    "item_annotations",
+    "resembles",
+    "returned_when",
+]
 
 Output = TypeVar("Output", bound="ModelOutput")
 
@@ -67,7 +81,7 @@ def returned_when(cls: "type[ModelOutput]", name: str) -> str:
 
 def _may_be_absent(cls: "type[ModelOutput]", name: str) -> bool:
     try:
-        return _is_optional(_annotations(cls)[name])
+        return _is_optional(annotations(cls)[name])
     except ContractError:
         return True  # that an annotation cannot be resolved is for `check` to say, not for `output[name]`
 
@@ -85,7 +99,7 @@ def field_contracts(cls: "type[ModelOutput]") -> list[FieldContract]:
     """Return the contract of each field of an output class, in declared order."""
     return [
         FieldContract(name, _axes(annotation), returned_when(cls, name))
-        for name, annotation in _annotations(cls).items()
+        for name, annotation in annotations(cls).items()
     ]
 
 
@@ -100,23 +114,84 @@ def check(output: Output) -> Output:
     """
     from jaxtyping import jaxtyped  # pyright: ignore[reportUnknownVariableType]
 
-    annotations = _annotations(type(output))
+    hints = annotations(type(output))
     bound: dict[str, int] = {}
     with jaxtyped("context"):
         for name, value in output.items():
             # `hidden_states | None` is what callers may see; a value that is present is held to the rest.
-            fault = _field_fault(value, _without_none(annotations[name]), name, bound)
+            fault = _field_fault(value, _without_none(hints[name]), name, bound)
             if fault is not None:
                 raise ContractError(f"{type(output).__name__}.{fault}")
     return output
 
 
-def _annotations(cls: "type[ModelOutput]") -> dict[str, Any]:
+@functools.cache
+def annotations(cls: "type[ModelOutput]") -> dict[str, Any]:
+    """Return the annotation of each field of an output class, in declared order.
+
+    Raises:
+        ContractError: one refers to a name that cannot be found.
+    """
     try:
         hints = typing.get_type_hints(cls)
     except (NameError, AttributeError, SyntaxError) as error:
         raise ContractError(f"{cls.__name__}: an annotation cannot be resolved ({error}); import that name") from None
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+
+
+# -- which axes a value has -----------------------------------------------------------------------------------------
+
+LENGTHS = frozenset({"seq", "past", "enc_seq", "total", "new", "max_length"})
+"""Axes that differ in length from text to text, and so may be padded."""
+
+ROWS = "batch"
+"""The axis whose entries are the rows of a batch; `batch*choices` holds several entries for each."""
+
+
+def fitting(annotation: Any, value: Any) -> Any:
+    """Return which alternative of a union fits a value by its structure and number of axes; else the annotation."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    options = [option for option in typing.get_args(annotation) if option is not type(None)]
+    return next((option for option in options if resembles(option, value)), options[0])
+
+
+def resembles(annotation: Any, value: Any) -> bool:
+    """Whether a value has the structure of an annotation: its tuples, lists, mappings and numbers of axes."""
+    annotation = fitting(annotation, value)
+    items = item_annotations(annotation, value)
+    if items is not None:
+        children = list(cast("Any", value).values() if isinstance(value, Mapping) else value)
+        return all(child is None or resembles(item, child) for item, child in zip(items, children, strict=True))
+    return hasattr(value, "shape") and axes_of(annotation, len(value.shape)) is not None
+
+
+def item_annotations(annotation: Any, value: Any) -> list[Any] | None:
+    """Return the annotation of each item of a tuple, list or mapping; None where the annotation is of no such value."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (tuple, list) and isinstance(value, (tuple, list)):
+        length = len(cast("list[Any]", value))
+        if origin is list or arguments[1:] == (...,):
+            return [arguments[0]] * length
+        return list(arguments) if length == len(arguments) else None
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return [arguments[1]] * len(cast("Mapping[Any, Any]", value))
+    return None
+
+
+def axes_of(annotation: Any, rank: int) -> tuple[str, ...] | None:
+    """Return the axis names of an array annotation, as many as `rank`; None where it names none, or not so many.
+
+    An axis of any number (`...`, `*rest`) gives a `_` for each that there is.
+    """
+    written: str | None = getattr(annotation, "dim_str", None)
+    if written is None:
+        return None
+    names = written.split()
+    several = [i for i, name in enumerate(names) if name == "..." or name.startswith("*")]
+    if several:
+        names[several[0] : several[0] + 1] = ["_"] * max(rank - len(names) + 1, 0)
+    return tuple(names) if len(names) == rank else None
 
 
 # -- checking one value against one annotation ----------------------------------------------------------------------

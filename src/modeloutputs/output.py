@@ -124,6 +124,17 @@ class ModelOutput(dict[str, Any]):
         """Return a plain dict of the fields that are not None, in declared order."""
         return dict(self.items())
 
+    def to_flat_dict(self) -> dict[str, Any]:
+        """Return one level of arrays by their place: "logits", "hidden_states.0", "past_key_values.0.1".
+
+        For exporters and savers that take no nesting. The order is that of fields, layers and what a layer has;
+        None and what is no array is left out.
+        """
+        flat: dict[str, Any] = {}
+        for name, value in self.items():
+            _flatten_into(flat, name, value)
+        return flat
+
     def check(self) -> Self:
         """Hold every field against its annotation, axis names bound across all fields; return self.
 
@@ -200,6 +211,55 @@ class ModelOutput(dict[str, Any]):
     def __ior__(self, other: Any) -> NoReturn:
         raise UsageError(f"{_name(self)} does not support |=; use out.update(field=value)")
 
+    # -- moving -------------------------------------------------------------------------------------------------
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Return an output with a function applied to every array, however nested; None and all else stays.
+
+        An array that stands in two places is passed once, and its result stands in both.
+        """
+        from .arrays import map_arrays
+
+        values = map_arrays(function, self.to_dict())
+        return self.unflatten(values.keys(), values.values())
+
+    def to(self, where: Any = None, *, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Self:
+        """Return the output on a device, in a dtype, or both.
+
+        Args:
+            where: a device or a dtype, as PyTorch's `to` takes them: of the arrays' framework, or as text.
+            device: "cpu", "cuda:1", "gpu:0"; where not passed, arrays stay where they are.
+            dtype: for arrays of floating point numbers; others, as token ids, keep theirs.
+            non_blocking: let PyTorch copy from pinned memory while the program goes on.
+
+        Raises:
+            InputError: NumPy arrays were to go to another device than the cpu.
+        """
+        from .arrays import arrays_of, is_dtype
+
+        if where is not None:
+            device, dtype = (device, where) if is_dtype(where) else (where, dtype)
+        return self.map(lambda array: arrays_of(array).move(array, device, dtype, non_blocking=non_blocking))
+
+    def cpu(self) -> Self:
+        """Return the output in the memory of the machine."""
+        return self.to(device="cpu")
+
+    def detach(self) -> Self:
+        """Return the output without what gradients are computed from; values are shared."""
+        from .arrays import arrays_of
+
+        return self.map(lambda array: arrays_of(array).detach(array))
+
+    def numpy(self) -> Self:
+        """Return the output with NumPy arrays, detached and on the cpu, bit for bit; memory is shared where possible.
+
+        Element types that NumPy lacks, as bfloat16 and float8, are those of ml_dtypes.
+        """
+        from .arrays import arrays_of
+
+        return self.map(lambda array: arrays_of(array).numpy(array))
+
     # -- copying, comparing, showing ----------------------------------------------------------------------------
 
     def copy(self) -> Self:
@@ -257,6 +317,17 @@ def field_names(output: ModelOutput | type[ModelOutput]) -> tuple[str, ...]:
 
 def _fields(output: ModelOutput | type[ModelOutput]) -> dict[str, "dataclasses.Field[Any]"]:
     return output.__output_fields__
+
+
+def _flatten_into(flat: dict[str, Any], place: str, value: Any) -> None:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        flat[place] = value
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[Any, Any]", value).items():
+            _flatten_into(flat, f"{place}.{key}", item)
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(cast("list[Any]", value)):
+            _flatten_into(flat, f"{place}.{i}", item)
 
 
 def _name(value: object) -> str:

@@ -1,0 +1,530 @@
+"""What this library does with arrays, in the words of each framework: PyTorch, JAX, TensorFlow and NumPy.
+
+Nothing here imports a framework until one of its arrays, or its name, turns up.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from .errors import InputError, MissingDependencyError
+from .frameworks import FRAMEWORKS
+
+__all__ = ["Arrays", "arrays_named", "arrays_of", "is_array", "is_dtype", "map_arrays", "rebuilt"]
+
+_EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+"""Element types that NumPy takes from ml_dtypes."""
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of some framework, traced ones and ones without values included."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def is_dtype(value: Any) -> bool:
+    """Whether a value names an element type, of whichever framework."""
+    if type(value).__name__.lower().endswith("dtype"):  # torch.dtype, tensorflow.DType, NumPy's Float32DType
+        return True
+    names = ("float16", "float32", "float64", *_EXTENDED)
+    return value in names if isinstance(value, str) else isinstance(value, type) or hasattr(value, "dtype")
+
+
+def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to every array of a nested value; tuples, lists and dicts keep their class, all else stays.
+
+    An array that stands in two places is one array afterwards too.
+    """
+    done: dict[int, Any] = {}
+
+    def once(array: Any) -> Any:
+        if id(array) not in done:
+            done[id(array)] = function(array)
+        return done[id(array)]
+
+    return _mapped(once, value)
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    if is_array(value):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return rebuilt(cast("Any", value), [_mapped(function, item) for item in cast("list[Any]", value)])
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[Any, Any]", value)
+        return rebuilt(mapping, {name: _mapped(function, item) for name, item in mapping.items()})
+    return value
+
+
+def rebuilt(like: Any, items: Any) -> Any:
+    """Return a tuple, list or mapping of new items, of the class of another."""
+    if hasattr(like, "unflatten"):  # an output within an output
+        return like.unflatten(items.keys(), items.values())
+    if hasattr(like, "_make"):  # a named tuple takes its items one by one
+        return like._make(items)
+    return like.__class__(items)
+
+
+class Arrays(Protocol):
+    """The operations on arrays of one framework. Axes are counted from 0."""
+
+    name: str
+
+    def take(self, array: Any, rows: Any, axis: int) -> Any:
+        """Return the entries of these indices along an axis."""
+        ...
+
+    def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        """Return entries [start, stop) along an axis; a view where the framework has views."""
+        ...
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        """Return the array in another shape."""
+        ...
+
+    def swap(self, array: Any, first: int, second: int) -> Any:
+        """Return the array with two axes exchanged."""
+        ...
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Join arrays along an axis; the other axes agree."""
+        ...
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        """Join arrays of one shape along a new first axis."""
+        ...
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        """Add, along each axis, so many entries before and after."""
+        ...
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        """Pad arrays to their largest size along the axes in `lefts` (True: before), then join them along `axis`."""
+        ...
+
+    def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        """Return the array on a device and, where it holds floats, in a dtype; None leaves either."""
+        ...
+
+    def detach(self, array: Any) -> Any:
+        """Return the array without what gradients are computed from."""
+        ...
+
+    def numpy(self, array: Any) -> Any:
+        """Return the values as a NumPy array, bit for bit, sharing memory where possible."""
+        ...
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return a NumPy array's values, bit for bit, sharing memory where the framework does so safely."""
+        ...
+
+    def from_dlpack(self, array: Any) -> Any:
+        """Return the array of another framework, sharing its memory where both allow it, else copied.
+
+        Raises:
+            TypeError, ValueError, RuntimeError, BufferError: the frameworks have no such element type in common.
+        """
+        ...
+
+    def device(self, array: Any) -> str:
+        """Say where the array is."""
+        ...
+
+
+def arrays_of(array: Any) -> Arrays:
+    """Return the operations for an array.
+
+    Raises:
+        InputError: it is of none of the frameworks.
+    """
+    kind = cast("type[Any]", type(array))
+    found = _kind_of(kind)
+    if found is None:
+        raise InputError(f"a {kind.__module__}.{kind.__qualname__} is no array of PyTorch, JAX, TensorFlow or NumPy")
+    return arrays_named(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_of(kind: type[Any]) -> str | None:
+    roots = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "tensorflow": "tensorflow", "numpy": "numpy"}
+    for cls in kind.__mro__:  # the class of a user's tensor subclass is the user's, not the framework's
+        root = cls.__module__.partition(".")[0]
+        if root in roots and cls is not object:
+            return roots[root]
+    return None
+
+
+@functools.cache
+def arrays_named(name: str) -> Arrays:
+    """Return the operations for the arrays of "torch", "jax", "tensorflow" or "numpy".
+
+    Raises:
+        InputError: it is none of these.
+        MissingDependencyError: it is not installed.
+    """
+    if name not in _KINDS:
+        raise InputError(f"framework is {name!r}; expected one of {', '.join(map(repr, _KINDS))}")
+    if name in FRAMEWORKS and not FRAMEWORKS[name].is_installed:
+        framework = FRAMEWORKS[name]
+        raise MissingDependencyError(f"framework {name!r} is not installed; install modeloutputs[{framework.folder}]")
+    return _KINDS[name]()
+
+
+# -- NumPy ----------------------------------------------------------------------------------------------------------
+
+
+class _NumpyArrays:
+    name = "numpy"
+
+    def __init__(self) -> None:
+        import numpy
+
+        self._np = cast("Any", numpy)
+
+    def take(self, array: Any, rows: Any, axis: int) -> Any:
+        return self._np.take(array, self._np.asarray(rows), axis=axis)
+
+    def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        return array.reshape(tuple(shape))
+
+    def swap(self, array: Any, first: int, second: int) -> Any:
+        return array.swapaxes(first, second)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self._np.concatenate(arrays, axis=axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        return self._np.stack(arrays)
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        return self._np.pad(array, tuple(widths), constant_values=value)
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        result = self._np.full(_joined_shape(arrays, axis, lefts), value, arrays[0].dtype)
+        for array, place in zip(arrays, _places(arrays, axis, lefts, result.shape), strict=True):
+            result[place] = array
+        return result
+
+    def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        if device is not None and str(device) != "cpu":
+            raise InputError(f"device is {device!r}; NumPy arrays are on the cpu only")
+        return array if dtype is None or not _is_float(array) else array.astype(dtype, copy=False)
+
+    def detach(self, array: Any) -> Any:
+        return array
+
+    def numpy(self, array: Any) -> Any:
+        return array
+
+    def from_numpy(self, array: Any) -> Any:
+        return array
+
+    def from_dlpack(self, array: Any) -> Any:
+        return arrays_of(array).numpy(array)
+
+    def device(self, array: Any) -> str:
+        return "cpu"
+
+
+def _joined_shape(arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
+    shape = list(arrays[0].shape)
+    for padded in lefts:
+        shape[padded] = max(array.shape[padded] for array in arrays)
+    shape[axis] = sum(array.shape[axis] for array in arrays)
+    return tuple(shape)
+
+
+def _places(
+    arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], shape: tuple[int, ...]
+) -> list[tuple[slice, ...]]:
+    """Return where in an array of that shape each of the arrays goes."""
+    row, places = 0, list[tuple[slice, ...]]()
+    for array in arrays:
+        place = [slice(None)] * len(shape)
+        for padded, left in lefts.items():
+            size = array.shape[padded]
+            place[padded] = slice(shape[padded] - size, None) if left else slice(0, size)
+        place[axis] = slice(row, row + array.shape[axis])
+        row += array.shape[axis]
+        places.append(tuple(place))
+    return places
+
+
+def _is_float(array: Any) -> bool:
+    return array.dtype.kind == "f" or array.dtype.name in _EXTENDED
+
+
+# -- PyTorch --------------------------------------------------------------------------------------------------------
+
+
+class _TorchArrays:
+    name = "torch"
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = cast("Any", torch)
+
+    def take(self, array: Any, rows: Any, axis: int) -> Any:
+        torch = self._torch
+        if not isinstance(rows, torch.Tensor):
+            rows = torch.as_tensor(rows, dtype=torch.int64)
+        return array.index_select(axis, rows.to(array.device))
+
+    def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        return array.narrow(axis, start, stop - start)
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        return array.reshape(tuple(shape))
+
+    def swap(self, array: Any, first: int, second: int) -> Any:
+        return array.transpose(first, second)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self._torch.cat(list(arrays), axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        return self._torch.stack(list(arrays))
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        flat = [width for pair in reversed(widths) for width in pair]
+        return self._torch.nn.functional.pad(array, flat, value=value)
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        torch = self._torch
+        shape = _joined_shape(arrays, axis, lefts)
+        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(array.requires_grad for array in arrays)):
+            # Every write into one tensor would be a node of the graph, with a copy of the whole gradient each.
+            padded = [self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays]
+            return torch.cat(padded, axis)
+        result = arrays[0].new_full(shape, value)
+        for array, place in zip(arrays, _places(arrays, axis, lefts, shape), strict=True):
+            result[place] = array
+        return result
+
+    def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        if isinstance(dtype, str):
+            dtype = getattr(self._torch, dtype)
+        wanted = dtype if array.is_floating_point() else None
+        return array.to(device=device, dtype=wanted, non_blocking=non_blocking)
+
+    def detach(self, array: Any) -> Any:
+        return array.detach()
+
+    def numpy(self, array: Any) -> Any:
+        host = array.detach().cpu().resolve_conj().resolve_neg()
+        name = str(host.dtype).removeprefix("torch.")
+        if name not in _EXTENDED:
+            return host.numpy()
+        bits = self._torch.int16 if name == "bfloat16" else self._torch.uint8
+        return host.contiguous().view(bits).numpy().view(_extended(name))
+
+    def from_numpy(self, array: Any) -> Any:
+        name = array.dtype.name
+        if name not in _EXTENDED:
+            return self._torch.from_numpy(array)
+        bits = array.view("int16" if name == "bfloat16" else "uint8")
+        return self._torch.from_numpy(bits).view(getattr(self._torch, name))
+
+    def from_dlpack(self, array: Any) -> Any:
+        return self._torch.from_dlpack(array)
+
+    def device(self, array: Any) -> str:
+        return str(array.device)
+
+
+def _widths(shape: Sequence[int], wanted: Sequence[int], lefts: Mapping[int, bool]) -> list[tuple[int, int]]:
+    """Return how much to add before and after along each axis, that those in `lefts` get their size in `wanted`."""
+    missing = [wanted[axis] - size if axis in lefts else 0 for axis, size in enumerate(shape)]
+    return [(count, 0) if lefts.get(axis) else (0, count) for axis, count in enumerate(missing)]
+
+
+def _extended(name: str) -> Any:
+    import ml_dtypes
+
+    return getattr(ml_dtypes, name)
+
+
+# -- JAX ------------------------------------------------------------------------------------------------------------
+
+
+class _JaxArrays:
+    """Arrays with values, on the CPU, are handled by NumPy: JAX would compile each slice and shape anew."""
+
+    name = "jax"
+
+    def __init__(self) -> None:
+        import jax
+
+        self._jax = cast("Any", jax)
+        self._jnp = cast("Any", jax.numpy)
+        self._host = _NumpyArrays()
+
+    def _is_on_host(self, arrays: Sequence[Any]) -> bool:
+        jax = self._jax
+        return all(
+            isinstance(array, jax.Array)
+            and not isinstance(array, jax.core.Tracer)
+            and len(array.devices()) == 1
+            and next(iter(array.devices())).platform == "cpu"
+            for array in arrays
+        )
+
+    def _on_host(self, arrays: Sequence[Any], function: Callable[[list[Any]], Any]) -> Any:
+        result = function([self._host_view(array) for array in arrays])
+        return self._jax.device_put(result, next(iter(arrays[0].devices())))
+
+    def _host_view(self, array: Any) -> Any:
+        import numpy as np
+
+        return np.asarray(array)
+
+    def take(self, array: Any, rows: Any, axis: int) -> Any:
+        if self._is_on_host([array]) and not isinstance(rows, self._jax.core.Tracer):
+            return self._on_host([array], lambda hosts: self._host.take(hosts[0], rows, axis))
+        return self._jnp.take(array, self._jnp.asarray(rows), axis=axis)
+
+    def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        if self._is_on_host([array]):
+            return self._on_host([array], lambda hosts: self._host.narrow(hosts[0], axis, start, stop))
+        return self._jax.lax.slice_in_dim(array, start, stop, axis=axis)
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        return self._jnp.reshape(array, tuple(shape))
+
+    def swap(self, array: Any, first: int, second: int) -> Any:
+        return self._jnp.swapaxes(array, first, second)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        if self._is_on_host(arrays):
+            return self._on_host(arrays, lambda hosts: self._host.concat(hosts, axis))
+        return self._jnp.concatenate(arrays, axis=axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        return self._jnp.stack(arrays)
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        if self._is_on_host([array]):
+            return self._on_host([array], lambda hosts: self._host.pad(hosts[0], widths, value))
+        return self._jnp.pad(array, tuple(widths), constant_values=value)
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        if self._is_on_host(arrays):
+            return self._on_host(arrays, lambda hosts: self._host.pad_and_concat(hosts, axis, lefts, value))
+        shape = _joined_shape(arrays, axis, lefts)
+        padded = [self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays]
+        return self._jnp.concatenate(padded, axis=axis)
+
+    def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        if dtype is not None and self._jnp.issubdtype(array.dtype, self._jnp.floating):
+            array = array.astype(dtype)
+        return array if device is None else self._jax.device_put(array, self._device_named(device))
+
+    def _device_named(self, device: Any) -> Any:
+        if not isinstance(device, str):
+            return device
+        platform, _, index = device.partition(":")
+        return self._jax.devices(platform)[int(index or 0)]
+
+    def detach(self, array: Any) -> Any:
+        return self._jax.lax.stop_gradient(array)
+
+    def numpy(self, array: Any) -> Any:
+        return self._host_view(array)
+
+    def from_numpy(self, array: Any) -> Any:
+        result = self._jnp.asarray(array)
+        if result.dtype != array.dtype:
+            self._check_narrowed(result, array)
+        return result
+
+    def _check_narrowed(self, result: Any, values: Any) -> None:
+        """Refuse that JAX gave 64-bit values 32 bits, but for integers that fit."""
+        if self._jnp.issubdtype(result.dtype, self._jnp.integer) and (self._host_view(result) == values).all():
+            return
+        raise InputError(
+            f"JAX would turn {values.dtype.name} into {result.dtype.name}; "
+            'set jax.config.update("jax_enable_x64", True), or cast first with .to(dtype="float32")'
+        )
+
+    def from_dlpack(self, array: Any) -> Any:
+        result = self._jax.dlpack.from_dlpack(array)
+        name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
+        if result.dtype.name != name:
+            self._check_narrowed(result, arrays_of(array).numpy(array))
+        return result
+
+    def device(self, array: Any) -> str:
+        return ", ".join(sorted(map(str, array.devices())))
+
+
+# -- TensorFlow -----------------------------------------------------------------------------------------------------
+
+
+class _TensorFlowArrays:
+    name = "tensorflow"
+
+    def __init__(self) -> None:
+        import tensorflow
+
+        self._tf = cast("Any", tensorflow)
+
+    def take(self, array: Any, rows: Any, axis: int) -> Any:
+        return self._tf.gather(array, rows, axis=axis)
+
+    def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        return self._tf.reshape(array, tuple(shape))
+
+    def swap(self, array: Any, first: int, second: int) -> Any:
+        order = list(range(len(array.shape)))
+        order[first], order[second] = second, first
+        return self._tf.transpose(array, order)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        return self._tf.concat(list(arrays), axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        return self._tf.stack(list(arrays))
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        return self._tf.pad(array, list(widths), constant_values=self._tf.cast(value, array.dtype))
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        shape = _joined_shape(arrays, axis, lefts)
+        return self.concat([self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays], axis)
+
+    def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        if dtype is not None and array.dtype.is_floating:
+            array = self._tf.cast(array, dtype)
+        if device is None:
+            return array
+        with self._tf.device(device):
+            return self._tf.identity(array)
+
+    def detach(self, array: Any) -> Any:
+        return self._tf.stop_gradient(array)
+
+    def numpy(self, array: Any) -> Any:
+        return array.numpy()
+
+    def from_numpy(self, array: Any) -> Any:
+        return self._tf.constant(array)
+
+    def from_dlpack(self, array: Any) -> Any:
+        return self._tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+    def device(self, array: Any) -> str:
+        return array.device
+
+
+_KINDS: dict[str, Callable[[], Arrays]] = {
+    "torch": _TorchArrays,
+    "jax": _JaxArrays,
+    "tensorflow": _TensorFlowArrays,
+    "numpy": _NumpyArrays,
+}
