@@ -272,14 +272,18 @@ def _check_cover(path: Path, records: Mapping[str, TensorRecord], start: int, si
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Generator[Path, None, None]:
-    """Give a temporary path beside `target` that replaces it when the block ends well, and vanishes when it fails."""
+def atomic_path(target: Path, *, forced: bool = True) -> Generator[Path, None, None]:
+    """Give a temporary path beside `target` that replaces it when the block ends well, and vanishes when it fails.
+
+    With `forced`, the bytes are on the disk before: not even a power failure leaves half a file.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        if forced:
+            _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     finally:
@@ -287,7 +291,7 @@ def atomic_path(target: Path) -> Generator[Path, None, None]:
 
 
 def _sync(path: Path) -> None:
-    """Have the bytes on disk before the name points to them: a crash leaves the old file or the new one."""
+    """Wait until a file's bytes are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -16,6 +16,9 @@ def show(
     path: Annotated[Path, typer.Argument(help="A file that `modeloutputs run --save` or `modeloutputs.save` wrote.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Print an output that was saved: class, fields with dtype, shape and axes, loss and predictions."""
-    predictions = json.loads(read_saved(path).notes.get("predictions", "[]"))
-    (print_output_json if as_json else print_output)(load(path), predictions)
+    """Print what was saved, one output or several: class, fields with dtype, shape and axes, loss and predictions."""
+    saved = read_saved(path)
+    predictions = json.loads(saved.notes.get("predictions", "[]"))
+    outputs = load(path)
+    for output in outputs if saved.several else [outputs]:
+        (print_output_json if as_json else print_output)(output, predictions)
