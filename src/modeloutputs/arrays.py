@@ -4,6 +4,7 @@ Nothing here imports a framework until one of its arrays, or its name, turns up.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -11,6 +12,9 @@ from .errors import InputError, MissingDependencyError
 from .frameworks import FRAMEWORKS
 
 __all__ = ["Arrays", "arrays_named", "arrays_of", "is_array", "is_dtype", "map_arrays", "rebuilt"]
+
+_FRESH_MEMORY = 1 << 25
+"""Bytes of a result from which first touching its memory takes most of the time, for which PyTorch has threads."""
 
 _EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
 """Element types that NumPy takes from ml_dtypes."""
@@ -295,14 +299,34 @@ class _TorchArrays:
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
         torch = self._torch
         shape = _joined_shape(arrays, axis, lefts)
-        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(array.requires_grad for array in arrays)):
-            # Every write into one tensor would be a node of the graph, with a copy of the whole gradient each.
+        # Each write into one tensor would be a node of the graph, with a copy of the whole gradient.
+        graph = torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(a.requires_grad for a in arrays))
+        if axis == 0 and list(lefts) == [1] and shape[0]:  # rows with their length in front
+            if graph or math.prod(shape) * arrays[0].element_size() < _FRESH_MEMORY:
+                return self._rows_and_gaps(arrays, shape, lefts[1], value)
+            rows = [row for array in arrays for row in array.unbind()]
+            return torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
+        if graph:
             padded = [self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays]
             return torch.cat(padded, axis)
         result = arrays[0].new_full(shape, value)
-        for array, place in zip(arrays, _places(arrays, axis, lefts, shape), strict=True):
-            result[place] = array
+        for array, place in zip(arrays, result.split([array.shape[axis] for array in arrays], axis), strict=True):
+            for padded, left in lefts.items():
+                size = array.shape[padded]
+                place = place.narrow(padded, shape[padded] - size if left else 0, size)
+            place.copy_(array)
         return result
+
+    def _rows_and_gaps(self, arrays: Sequence[Any], shape: tuple[int, ...], left: bool, value: float) -> Any:
+        """Join rows by one concatenation: one after the other, and between them what each lacks to the longest."""
+        padding = arrays[0].new_full((1, *shape[1:]), value)
+        gaps = {size: padding.narrow(1, 0, shape[1] - size) for size in {array.shape[1] for array in arrays}}
+        pieces: list[Any] = []
+        for array in arrays:
+            gap = gaps[array.shape[1]]
+            for row in (array,) if array.shape[0] == 1 else array.split(1):
+                pieces += (gap, row) if left else (row, gap)
+        return self._torch.cat(pieces, 1).view(shape)
 
     def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         if isinstance(dtype, str):

@@ -268,6 +268,9 @@ def _indices(rows: Any, count: int) -> Any:
 def _one_kind(leaf: Leaf, arrays: list[Any]) -> Arrays:
     """Return the operations for arrays of one framework, dtype and device; refuse a mixture."""
     kind = arrays_of(arrays[0])
+    kinds: set[Any] = {type(array) for array in arrays}
+    if len(kinds) == 1 == len({_character(array, kind) for array in arrays}):
+        return kind
     first = _character(arrays[0], kind)
     for i, array in enumerate(arrays):
         if _character(array, arrays_of(array)) != first:

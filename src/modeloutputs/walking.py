@@ -14,6 +14,9 @@ __all__ = ["Leaf", "Padding", "Walk"]
 
 Output = TypeVar("Output", bound=ModelOutput)
 
+_plain: type[dict[str, Any]] = dict
+"""Reads fields without the look at the key that outputs take."""
+
 Padding = float | Mapping[str, float] | None
 
 
@@ -76,7 +79,7 @@ class Walk:
         values: dict[str, Any] = {}
         for name in first.keys():  # noqa: SIM118  # keys() is the way that compilers trace
             place = _Place(f"{within}{name}", hints[name], name, fields[name].metadata.get("padding", 0))
-            value = self._value(place, [output[name] for output in outputs])
+            value = self._value(place, [_plain.__getitem__(output, name) for output in outputs])
             if value is not None:
                 values[name] = value
         return cls.unflatten(values.keys(), values.values())
@@ -101,7 +104,7 @@ class Walk:
         first = values[0]
         keys = _keys(first)
         for i, value in enumerate(values):
-            if not _same_kind(value, first) or _keys(value) != keys:
+            if not _same_kind(value, first) or len(value) != len(keys) or (_is_mapping(value) and _keys(value) != keys):
                 raise UsageError(
                     f"{place.path} is {summary(first)} in outputs[0] and {summary(value)} in outputs[{i}]; "
                     "outputs are joined with the same layers in each"
@@ -135,7 +138,13 @@ def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:
 
 def _same_kind(left: Any, right: Any) -> bool:
     # A tuple of a class of its own, as caches are, is a tuple.
-    return all(isinstance(left, kind) == isinstance(right, kind) for kind in (tuple, list, Mapping))
+    return type(left) is type(right) or all(
+        isinstance(left, kind) == isinstance(right, kind) for kind in (tuple, list, Mapping)
+    )
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _keys(value: Any) -> list[Any]:
@@ -144,8 +153,9 @@ def _keys(value: Any) -> list[Any]:
 
 def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
     first = arrays[0]
+    kind = cast("type[Any]", type(first))
     for i, array in enumerate(arrays):
-        if not is_array(array) or len(array.shape) != len(first.shape):
+        if (type(array) is not kind and not is_array(array)) or len(array.shape) != len(first.shape):
             raise UsageError(
                 f"{place.path} is {summary(first)} in outputs[0] and {summary(array)} in outputs[{i}]; "
                 "outputs are joined with the same layers in each"

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..arrays import arrays_of
 from ..contract import field_contracts
 from ..display import summary
 from ..output import ModelOutput
@@ -22,28 +23,34 @@ def print_output(output: ModelOutput, predictions: list[str]) -> None:
         table.add_row(name, text.replace("[", r"\["), axes.replace("[", r"\["))
     console.print(f"[bold]{type(output).__name__}[/bold]")
     console.print(table)
-    loss = output.get("loss")
-    if loss is not None:
-        console.print(f"loss {float(loss):.4f}", highlight=False)
+    losses = _losses(output)
+    if losses:
+        console.print("loss " + ", ".join(f"{loss:.4f}" for loss in losses), highlight=False)
     for line in predictions:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_output_json(output: ModelOutput, predictions: list[str]) -> None:
     """Print an output for programs: class, fields, loss and predictions as one JSON object."""
-    loss = output.get("loss")
+    losses = _losses(output)
     typer.echo(
         json.dumps(
             {
                 "class": type(output).__name__,
                 "fields": {name: {"value": text, "axes": axes} for name, text, axes in _rows(output)},
-                "loss": None if loss is None else float(loss),
+                "loss": losses[0] if len(losses) == 1 else losses or None,
                 "predictions": predictions,
             },
             indent=2,
             ensure_ascii=False,
         )
     )
+
+
+def _losses(output: ModelOutput) -> list[float]:
+    """Return the loss, or losses: one for each part of a joined batch, or not reduced."""
+    loss = output.get("loss")
+    return [] if loss is None else [float(value) for value in arrays_of(loss).numpy(loss).reshape(-1)]
 
 
 def _rows(output: ModelOutput) -> list[tuple[str, str, str]]:
