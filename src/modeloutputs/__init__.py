@@ -4,9 +4,9 @@
 `modeloutputs.torch`; the command line is `modeloutputs --help`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._later import names_later
 from .errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -60,23 +60,14 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Found when first asked for: whoever only declares outputs need not pay for reading files.
-_LATER = {
-    "check": "contract",
-    "concat": "batch",
-    "convert": "convert",
-    "load": "serialization",
-    "pad": "batch",
-    "save": "serialization",
-    "select": "batch",
-    "split": "batch",
-    "unpad": "batch",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    globals()[name] = value
-    return value
+# Whoever only declares outputs need not pay for reading files.
+if not TYPE_CHECKING:  # to a type checker this would say that every name is there
+    __getattr__, __dir__ = names_later(
+        __name__,
+        {
+            "batch": ("concat", "pad", "select", "split", "unpad"),
+            "contract": ("check",),
+            "convert": ("convert",),
+            "serialization": ("load", "save"),
+        },
+    )

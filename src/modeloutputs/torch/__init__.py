@@ -7,32 +7,10 @@ except ImportError:
 
     raise MissingDependencyError("modeloutputs.torch needs PyTorch; install modeloutputs[torch]") from None
 
-from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
-from .auto import load_language_model
-from .bart import BartDecoder, BartEncoder, BartModel
-from .bart_heads import (
-    BartForCausalLM,
-    BartForConditionalGeneration,
-    BartForQuestionAnswering,
-    BartForSequenceClassification,
-)
-from .bert import BertModel
-from .bert_heads import (
-    BertForMaskedLM,
-    BertForMultipleChoice,
-    BertForNextSentencePrediction,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-    BertLMHeadModel,
-)
+from typing import TYPE_CHECKING
+
+from .._later import names_later
 from .cache import Cache
-from .generation import GenerateOutput
-from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
-from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
-from .inference import compile_for_inference
-from .llama import LlamaForCausalLM, LlamaModel
 from .outputs import (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -54,8 +32,35 @@ from .outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from .pretrained import PreTrainedModel
-from .settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
+    from .auto import load_language_model
+    from .bart import BartDecoder, BartEncoder, BartModel
+    from .bart_heads import (
+        BartForCausalLM,
+        BartForConditionalGeneration,
+        BartForQuestionAnswering,
+        BartForSequenceClassification,
+    )
+    from .bert import BertModel
+    from .bert_heads import (
+        BertForMaskedLM,
+        BertForMultipleChoice,
+        BertForNextSentencePrediction,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        BertLMHeadModel,
+    )
+    from .generation import GenerateOutput
+    from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
+    from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+    from .inference import compile_for_inference
+    from .llama import LlamaForCausalLM, LlamaModel
+    from .pretrained import PreTrainedModel
+    from .settings import GenerationSettings
 
 __all__ = [
     "BartConfig",
@@ -116,3 +121,37 @@ __all__ = [
     "compile_for_inference",
     "load_language_model",
 ]
+
+if not TYPE_CHECKING:  # to a type checker this would say that every name is there
+    __getattr__, __dir__ = names_later(
+        __name__,
+        {
+            ".configs": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
+            "auto": ("load_language_model",),
+            "bart": ("BartDecoder", "BartEncoder", "BartModel"),
+            "bart_heads": (
+                "BartForCausalLM",
+                "BartForConditionalGeneration",
+                "BartForQuestionAnswering",
+                "BartForSequenceClassification",
+            ),
+            "bert": ("BertModel",),
+            "bert_heads": (
+                "BertForMaskedLM",
+                "BertForMultipleChoice",
+                "BertForNextSentencePrediction",
+                "BertForQuestionAnswering",
+                "BertForSequenceClassification",
+                "BertForTokenClassification",
+                "BertLMHeadModel",
+            ),
+            "generation": ("GenerateOutput",),
+            "gpt": ("OpenAIGPTLMHeadModel", "OpenAIGPTModel"),
+            "gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
+            "inference": ("compile_for_inference",),
+            "llama": ("LlamaForCausalLM", "LlamaModel"),
+            "pretrained": ("PreTrainedModel",),
+            "settings": ("GenerationSettings",),
+        },
+    )
