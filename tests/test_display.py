@@ -96,3 +96,12 @@ def test_arrays_of_jax_and_tracers():
 def test_tensors_of_tensorflow():
     tensorflow = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     assert summary(tensorflow.zeros((2, 3))) == "f32[2,3]"
+
+
+def test_a_tensor_whose_rank_only_a_run_will_tell():
+    tensorflow = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    seen: list[str] = []
+    for spec in (tensorflow.TensorSpec(None, "float32"), tensorflow.TensorSpec([None, 3], "float32")):
+        traced = tensorflow.function(lambda x: seen.append(summary(x)) or x, input_signature=[spec], autograph=False)
+        traced.get_concrete_function()
+    assert seen == ["f32[...]", "f32[None,3]"]

@@ -1,11 +1,12 @@
 """How outputs look when printed: class, then one line a field with dtype and shape; values only on request."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, cast
 
-__all__ = ["pformat", "summary"]
+__all__ = ["dtype_of", "pformat", "shape_of", "summary"]
 
 
 def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
@@ -42,12 +43,31 @@ def summary(value: Any) -> str:
     return text.replace("\n", " ")
 
 
-def _array(value: Any) -> str:
+def shape_of(array: Any) -> tuple[Any, ...] | None:
+    """Return an array's sizes, of which some may be unknown or symbols; None where not even their number is known."""
+    try:
+        return tuple(array.shape)
+    except (TypeError, ValueError):
+        return None  # a tensor of TensorFlow whose rank only a run will tell
+
+
+def dtype_of(array: Any) -> str:
+    """Return an array's element type in short: `f32`, `bf16`, `i64`, `bool`."""
+    name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
+    return _short_dtype(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _short_dtype(name: str) -> str:
     import wadler_lindig
 
-    dtype = str(value.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
-    document = wadler_lindig.array_summary(tuple(value.shape), dtype, kind=None)
-    return wadler_lindig.pformat(document).replace(" ", "")  # pyright: ignore[reportUnknownMemberType]
+    document = wadler_lindig.array_summary((), name, kind=None)
+    return wadler_lindig.pformat(document).replace(" ", "").removesuffix("[]")  # pyright: ignore[reportUnknownMemberType]
+
+
+def _array(value: Any) -> str:
+    shape = shape_of(value)
+    return f"{dtype_of(value)}[{'...' if shape is None else ','.join(map(str, shape))}]"
 
 
 def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:

@@ -23,6 +23,9 @@ from .errors import (
     nearest,
 )
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _new_object: Callable[..., Any] = copyreg.__newobj__  # type: ignore[attr-defined]  # pickle knows it by this name
 
 __all__ = ["ALWAYS", "ModelOutput", "field_names"]
@@ -296,17 +299,27 @@ class ModelOutput(dict[str, Any]):
 
         return pformat(self)
 
+    def _repr_html_(self) -> str:  # notebooks look for it
+        from .html import html
+
+        return html(self)
+
+    def __rich__(self) -> "Table":  # as rich does, when it prints
+        from .terminal import table
+
+        return table(self)
+
     # -- for tree utilities -------------------------------------------------------------------------------------
 
     @classmethod
     def unflatten(cls, names: Iterable[str], values: Iterable[Any]) -> Self:
         """Rebuild an output from names and values as they are, None and placeholder objects included, unchecked."""
         output = cls.__new__(cls)
-        for name, value in zip(names, values, strict=True):
-            _plain.__setitem__(output, name, value)
-            output.__dict__[name] = value
+        attributes = output.__dict__
+        attributes.update(zip(names, values, strict=True))
+        _plain.update(output, attributes)
         for name in cls.__output_defaulted__:
-            output.__dict__.setdefault(name, None)
+            attributes.setdefault(name, None)
         return output
 
 

@@ -1,0 +1,139 @@
+"""The table of frameworks, and that none of them needs another to be installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modeloutputs import MissingDependencyError
+from modeloutputs.frameworks import FRAMEWORKS, Framework
+
+from .page import PAGE
+
+ABSENT = Framework("no_such_framework", "Nothing", "No", "nothing")
+every_framework = pytest.mark.parametrize("name", FRAMEWORKS)
+every_installed_framework = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not framework.is_installed, reason=f"{name} is not installed"))
+        for name, framework in FRAMEWORKS.items()
+    ],
+)
+
+# What no folder but its own may need. `keras` is not among them: TensorFlow brings it and imports it when it is used.
+NOT_NEEDED = {*FRAMEWORKS, "flax", "transformers", "tf_keras"}
+
+
+def python(code: str, fakes: Path) -> list[str]:
+    """Run code where the modules in `fakes` are found before the real ones; return the lines printed."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(fakes)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=None,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def without(folder: Path, *modules: str) -> Path:
+    """Write modules that say that they were imported and then are not there."""
+    for module in modules:
+        (folder / f"{module}.py").write_text(
+            f"print('imported {module}')\nraise ModuleNotFoundError({f'No module named {module!r}'!r}, name={module!r})"
+        )
+    return folder
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_52_classes():
+    assert {name: len(classes) for name, classes in PAGE.items()} == {"torch": 19, "tensorflow": 18, "jax": 15}
+    assert sum(map(len, PAGE.values())) == 52
+
+
+@every_framework
+def test_class_names_begin_with_the_frameworks_prefix(name: str):
+    prefix = FRAMEWORKS[name].prefix
+    others = tuple(other.prefix for other in FRAMEWORKS.values() if other.prefix not in ("", prefix))
+    assert all(cls.startswith(prefix) and not cls.startswith(others) for cls in PAGE[name])
+
+
+def test_every_framework_is_found_by_its_own_name():
+    assert {name: framework.name for name, framework in FRAMEWORKS.items()} == {name: name for name in FRAMEWORKS}
+    assert [framework.module for framework in FRAMEWORKS.values()] == [
+        "modeloutputs.torch.outputs",
+        "modeloutputs.tensorflow.outputs",
+        "modeloutputs.flax.outputs",
+    ]
+
+
+@every_installed_framework
+def test_the_module_of_outputs_is_the_folders(name: str):
+    outputs = FRAMEWORKS[name].import_outputs()
+    assert outputs.__name__ == FRAMEWORKS[name].module
+    assert sorted(outputs.__all__) == sorted(PAGE[name])
+
+
+def test_what_is_not_installed_is_refused_with_the_extra_to_install():
+    assert not ABSENT.is_installed
+    with pytest.raises(MissingDependencyError, match=r"^Nothing is not installed; install modeloutputs\[nothing\]$"):
+        ABSENT.import_outputs()
+
+
+def test_a_module_that_is_imported_is_installed(monkeypatch: pytest.MonkeyPatch):
+    # Some are, with no file to be found: a frozen program, a stub of a test.
+    monkeypatch.setitem(sys.modules, ABSENT.name, pytest)
+    assert ABSENT.is_installed
+
+
+def test_asking_what_is_installed_imports_nothing(tmp_path: Path):
+    code = (
+        "from modeloutputs.frameworks import FRAMEWORKS\n"
+        "print([framework.is_installed for framework in FRAMEWORKS.values()])"
+    )
+    assert python(code, without(tmp_path, *FRAMEWORKS)) == ["[True, True, True]"]
+
+
+# -- independence -----------------------------------------------------------------------------------------------------
+
+# What a framework tries to import of its own accord (TensorFlow tries JAX) is not ours to answer for.
+REPORT = """
+import {framework}
+print("ours:")
+import modeloutputs.{folder} as folder
+print(len(folder.outputs.__all__), sorted({others} & sys.modules.keys()))
+"""
+
+
+@every_installed_framework
+def test_a_folder_imports_no_other_framework_and_needs_none(name: str, tmp_path: Path):
+    framework = FRAMEWORKS[name]
+    others = NOT_NEEDED - {name, framework.folder}
+    code = REPORT.format(framework=name, folder=framework.folder, others=others)
+    printed = python(code, without(tmp_path, *others))
+    assert printed[printed.index("ours:") + 1 :] == [f"{len(PAGE[name])} []"]
+
+
+def test_the_test_above_can_fail(tmp_path: Path):
+    code = "try:\n    import torch\nexcept ImportError as error:\n    print(error)"
+    assert python(code, without(tmp_path, "torch")) == ["imported torch", "No module named 'torch'"]
+
+
+def test_a_missing_framework_is_one_line_that_names_the_extra(tmp_path: Path):
+    code = """
+for folder in ("torch", "tensorflow", "flax"):
+    try:
+        __import__(f"modeloutputs.{folder}")
+    except ImportError as error:
+        print(type(error).__name__, error)
+"""
+    printed = [line for line in python(code, without(tmp_path, *FRAMEWORKS)) if not line.startswith("imported ")]
+    assert printed == [
+        "MissingDependencyError modeloutputs.torch needs PyTorch; install modeloutputs[torch]",
+        "MissingDependencyError modeloutputs.tensorflow needs TensorFlow; install modeloutputs[tensorflow]",
+        "MissingDependencyError modeloutputs.flax needs JAX; install modeloutputs[flax]",
+    ]
