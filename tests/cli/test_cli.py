@@ -47,12 +47,12 @@ def test_run_prints_what_the_issue_asks_and_show_prints_it_again(classifier: str
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[:6] == [
-        "SequenceClassifierOutput",
-        "field          dtype and shape    axes",
-        "loss           f32[]              () or (parts)",
-        "logits         f32[1,2]           (batch labels)",
-        "hidden_states  7 x f32[1,8,384]   tuple of (batch seq hidden)",
-        "attentions     6 x f32[1,12,8,8]  tuple of (batch heads seq seq)",
+        "SequenceClassifierOutput  102 KiB",
+        "field          shape                                     dtype  device      size",
+        "loss           scalar                                    f32    cpu          4 B",
+        "logits         batch=1 x labels=2                        f32    cpu          8 B",
+        "hidden_states  7 x (batch=1 x seq=8 x hidden=384)        f32    cpu     84.0 KiB",
+        "attentions     6 x (batch=1 x heads=12 x seq=8 x seq=8)  f32    cpu     18.0 KiB",
     ]
     model, tokenizer = (
         BertForSequenceClassification.from_pretrained(classifier),

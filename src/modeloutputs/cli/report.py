@@ -5,12 +5,12 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from ..arrays import arrays_of
 from ..contract import field_contracts
 from ..display import summary
 from ..output import ModelOutput
+from ..terminal import table
 
 __all__ = ["print_output", "print_output_json"]
 
@@ -18,11 +18,7 @@ __all__ = ["print_output", "print_output_json"]
 def print_output(output: ModelOutput, predictions: list[str]) -> None:
     """Print an output for people."""
     console = Console()
-    table = Table("field", "dtype and shape", "axes", box=None, pad_edge=False, header_style="bold")
-    for name, text, axes in _rows(output):
-        table.add_row(name, text.replace("[", r"\["), axes.replace("[", r"\["))
-    console.print(f"[bold]{type(output).__name__}[/bold]")
-    console.print(table)
+    console.print(table(output))
     losses = _losses(output)
     if losses:
         console.print("loss " + ", ".join(f"{loss:.4f}" for loss in losses), highlight=False)
