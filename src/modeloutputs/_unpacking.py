@@ -1,4 +1,4 @@
-"""Tells `for name in output` from `a, b = output`: one gives names, the other is the trap that outputs refuse.
+"""Tells who asks: `for name in output` from `a, b = output`, which is the trap that outputs refuse; and tf.nest.
 
 CPython only: the instruction that the calling frame is executing says which it is. Elsewhere (another
 interpreter, a compiler that traces the call) the answer is "not unpacking" and dictionary behaviour stands.
@@ -11,7 +11,7 @@ import opcode
 import sys
 from types import FrameType
 
-__all__ = ["in_compiler_trace", "is_unpacking"]
+__all__ = ["in_compiler_trace", "is_rebuilding", "is_unpacking"]
 
 _UNPACKING = frozenset(
     opcode.opmap[name]
@@ -37,6 +37,15 @@ _BUILDS = frozenset(
 def in_compiler_trace() -> bool:
     """Whether a compiler is tracing the call; `trees` puts PyTorch's own answer here once that is imported."""
     return False
+
+
+def is_rebuilding(frame: FrameType) -> bool:
+    """Whether it is TensorFlow, putting a tree together again, that assigns a field.
+
+    It assigns each value that the tree has by key, None too: a gradient that there is not, say. Where that removed the
+    field, the tree would have one place less than the one that it is held beside.
+    """
+    return frame.f_globals.get("__name__") == "tensorflow.python.util.nest_util"
 
 
 def is_unpacking(frame: FrameType, iterated: object) -> bool:

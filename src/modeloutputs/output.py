@@ -157,6 +157,11 @@ class ModelOutput(dict[str, Any]):
                 if isinstance(name, str)  # pyright: ignore[reportUnnecessaryIsInstance]
                 else f"{_name(self)} is assigned by field name, not by {name!r}"
             )
+        # The caller's frame is asked for here for the same reason as in `__iter__`.
+        if value is None and not _unpacking.in_compiler_trace() and _unpacking.is_rebuilding(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+            _plain.__setitem__(self, name, None)
+            self.__dict__[name] = None
+            return
         _put(self, name, value)
 
     def __delitem__(self, name: str) -> None:
