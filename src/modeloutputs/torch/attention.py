@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .layers import Linear
+from .values import are_at_hand, are_known
 
 __all__ = [
     "AttentionMask",
@@ -40,8 +41,8 @@ class AttentionMask(NamedTuple):
 
 
 def is_unmasked(mask: Tensor | None) -> bool:
-    """Whether a mask hides nothing. Under a compiler, where values are unknown, only an absent mask is known to."""
-    return mask is None or (not torch.compiler.is_compiling() and bool((mask != 0).all()))
+    """Whether a mask hides nothing. Where its values are unknown, only an absent mask is known to."""
+    return mask is None or (are_known(mask) and bool((mask != 0).all()))
 
 
 def build_mask(
@@ -87,8 +88,7 @@ def _check_mask(mask: Tensor, rows: int, queries: int, keys: int, heads: int | N
             f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
-    seen = not torch.compiler.is_compiling() and mask.device.type == "cpu" and mask.numel() > 0
-    if seen and mask.is_floating_point() and mask.min() < 0:
+    if are_at_hand(mask) and mask.is_floating_point() and mask.min() < 0:
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
@@ -102,7 +102,8 @@ def _bias(seen: Tensor, like: Tensor) -> Tensor:
     """Half of the lowest number hides a key exactly (its weight underflows to 0) and, unlike infinity, leaves a query
     that sees nothing at all with finite, uniform weights instead of NaN."""
     dtype = compute_dtype(like)
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(seen == 0, torch.finfo(dtype).min / 2)
+    # Made like `seen`, so that under `vmap` it has the axis that is mapped over.
+    return torch.zeros_like(seen, dtype=dtype).masked_fill_(seen == 0, torch.finfo(dtype).min / 2)
 
 
 def compute_dtype(like: Tensor) -> torch.dtype:

@@ -274,8 +274,13 @@ class BartModel(BartPreTrainedModel):
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self._denoising_input(input_ids, attention_mask)
-            if decoder_attention_mask is None and first_position(attention_mask) is not None:
-                decoder_attention_mask = attention_mask
+            if (
+                decoder_attention_mask is None
+                and attention_mask is not None
+                and first_position(attention_mask) is not None
+            ):
+                # Of padding behind tokens nothing depends, and so not on whether another row has some before them.
+                decoder_attention_mask = (attention_mask != 0).cumsum(-1) > 0
         encoded = None if encoder_outputs is None else as_output(encoder_outputs)
         if encoded is None and (input_ids is not None or inputs_embeds is not None):
             encoded = self.encoder(

@@ -26,6 +26,7 @@ from .outputs import (
 )
 from .pretrained import ModelWithHead
 from .settings import GenerationSettings
+from .values import are_at_hand
 
 __all__ = [
     "BartForCausalLM",
@@ -215,7 +216,7 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
             raise InputError("the class is read at a row's eos_token_id; pass input_ids, and configure one such token")
         check_ids(input_ids, self.config.vocab_size, "input_ids")
         ended = input_ids == end
-        if not torch.compiler.is_compiling() and ended.device.type == "cpu" and not bool(ended.any(1).all()):
+        if are_at_hand(ended) and not bool(ended.any(1).all()):
             raise InputError(
                 f"a row of input_ids has no eos_token_id ({end}), where its class is read; end rows with it"
             )

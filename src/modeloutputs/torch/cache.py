@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from ..display import summary
 from ..errors import InputError
+from .values import are_at_hand
 
 __all__ = ["Cache", "Extension", "PastKeyValues", "check_cache", "cross_length", "past_length"]
 
@@ -183,7 +184,7 @@ def _needs_grad(cache: Cache) -> bool:
 def _check_rows(rows: Tensor, batch: int) -> None:
     if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
         raise InputError(f"rows are {rows.dtype} of shape {tuple(rows.shape)}; expected (new batch,) integer indices")
-    if torch.compiler.is_compiling() or rows.device.type != "cpu" or rows.numel() == 0:
+    if not are_at_hand(rows):
         return
     low, high = rows.aminmax()
     if low < 0 or high >= batch:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .attention import is_unmasked
+from .values import are_at_hand
 
 __all__ = [
     "check_embeds",
@@ -49,7 +50,7 @@ def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None 
         raise InputError(f"{what} has shape {tuple(ids.shape)}; expected (batch, seq)")
     if shape is not None and tuple(ids.shape) != shape:
         raise InputError(f"{what} has shape {tuple(ids.shape)}; expected {shape}")
-    if torch.compiler.is_compiling() or ids.device.type != "cpu" or ids.numel() == 0:
+    if not are_at_hand(ids):
         return
     low, high = ids.aminmax()
     if low < 0 or high >= count:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..configs.base import PROBLEM_TYPES
 from ..errors import InputError, nearest
+from .values import are_at_hand
 
 __all__ = [
     "IGNORED",
@@ -41,7 +42,7 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
     """Refuse labels that name no class. Values are looked at on the CPU only: elsewhere that would stall the device."""
-    if torch.compiler.is_compiling() or labels.device.type != "cpu" or labels.numel() == 0:
+    if not are_at_hand(labels):
         return
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
     if low < 0 or high >= classes:
@@ -50,7 +51,7 @@ def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
 
 def _check_probabilities(labels: Tensor) -> None:
     """Refuse labels that are no probabilities; looked at on the CPU only, like `_check_classes`."""
-    if torch.compiler.is_compiling() or labels.device.type != "cpu" or labels.numel() == 0:
+    if not are_at_hand(labels):
         return
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
     if not (low >= 0 and high <= 1):
