@@ -94,7 +94,7 @@ def test_the_watcher_puts_the_loader_back(tmp_path: Path):
     (tmp_path / "torch.py").write_text("seen = __loader__, __spec__.loader")
     code = (
         "from modeloutputs import trees\n"
-        "trees._REGISTRARS['torch'] = lambda cls: None\n"
+        "trees._registrar = lambda framework: lambda cls: None\n"
         "import torch\n"
         "loaders = {type(loader).__name__ for loader in (torch.__loader__, torch.__spec__.loader, *torch.seen)}\n"
         "print(loaders)"
