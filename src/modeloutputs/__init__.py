@@ -28,7 +28,7 @@ from .output import ALWAYS, ModelOutput
 if TYPE_CHECKING:
     from .batch import concat, pad, select, split, unpad
     from .contract import check
-    from .convert import convert
+    from .conversion import convert
     from .serialization import load, save
 
 __all__ = [
@@ -67,7 +67,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         {
             "batch": ("concat", "pad", "select", "split", "unpad"),
             "contract": ("check",),
-            "convert": ("convert",),
+            "conversion": ("convert",),
             "serialization": ("load", "save"),
         },
     )

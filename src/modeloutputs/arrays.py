@@ -3,15 +3,28 @@
 Nothing here imports a framework until one of its arrays, or its name, turns up.
 """
 
+import collections
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
+from . import _unpacking
 from .errors import InputError, MissingDependencyError
 from .frameworks import FRAMEWORKS
 
-__all__ = ["Arrays", "arrays_named", "arrays_of", "is_array", "is_dtype", "map_arrays", "rebuilt"]
+__all__ = [
+    "Arrays",
+    "arrays_named",
+    "arrays_of",
+    "dtype_name",
+    "holds",
+    "is_array",
+    "is_dtype",
+    "map_arrays",
+    "rebuilt",
+]
 
 _FRESH_MEMORY = 1 << 25
 """Bytes of a result from which first touching its memory takes most of the time, for which PyTorch has threads."""
@@ -19,18 +32,71 @@ _FRESH_MEMORY = 1 << 25
 _EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
 """Element types that NumPy takes from ml_dtypes."""
 
+_DTYPE_NAME = re.compile(r"(bfloat|float|int|uint|complex)\d|bool$")
+
 
 def is_array(value: Any) -> bool:
     """Whether a value is an array of some framework, traced ones and ones without values included."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    # A class, as `numpy.float32`, is none, though it has both.
+    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
 
 
 def is_dtype(value: Any) -> bool:
     """Whether a value names an element type, of whichever framework."""
-    if type(value).__name__.lower().endswith("dtype"):  # torch.dtype, tensorflow.DType, NumPy's Float32DType
-        return True
-    names = ("float16", "float32", "float64", *_EXTENDED)
-    return value in names if isinstance(value, str) else isinstance(value, type) or hasattr(value, "dtype")
+    if isinstance(value, str):
+        return _DTYPE_NAME.match(value) is not None
+    # torch.dtype, tensorflow.DType, NumPy's Float32DType; or numpy.float32, jax.numpy.float32
+    return type(value).__name__.lower().endswith("dtype") or isinstance(value, type)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return what an element type is called, of whichever framework: "float32", "bfloat16"."""
+    if isinstance(dtype, str):
+        return dtype
+    if isinstance(dtype, type):
+        import numpy as np
+
+        dtype = np.dtype(dtype)
+    return getattr(dtype, "name", None) or str(dtype).removeprefix("torch.")
+
+
+def holds(array: Any, value: float) -> bool:
+    """Whether an array's element type has a value, or one that it rounds to."""
+    return _holds(dtype_name(array.dtype), value)
+
+
+@functools.lru_cache(maxsize=256)
+def _holds(name: str, value: float) -> bool:
+    import numpy as np
+
+    try:
+        dtype = _numpy_dtype(name)
+    except InputError:
+        return True  # a framework's own, of which only it knows
+    try:
+        with np.errstate(all="ignore"):
+            held: Any = np.asarray(value).astype(dtype)
+    except OverflowError:
+        return False
+    if dtype.kind in "iub":
+        return bool(held == value)
+    got = float(held.real)
+    return (got == 0) == (value == 0) and math.isinf(got) == math.isinf(value) and math.isnan(got) == math.isnan(value)
+
+
+def _numpy_dtype(dtype: Any) -> Any:
+    """Return NumPy's element type of a name or another framework's element type."""
+    import numpy as np
+
+    name = dtype_name(dtype)
+    try:
+        return np.dtype(_extended(name) if name in _EXTENDED else name)
+    except TypeError:
+        raise _no_dtype(dtype) from None
+
+
+def _no_dtype(dtype: object) -> InputError:
+    return InputError(f"dtype is {dtype!r}; expected an element type, as 'float32' or 'bfloat16'")
 
 
 def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
@@ -38,12 +104,12 @@ def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
 
     An array that stands in two places is one array afterwards too.
     """
-    done: dict[int, Any] = {}
+    done: dict[int, tuple[Any, Any]] = {}
 
     def once(array: Any) -> Any:
         if id(array) not in done:
-            done[id(array)] = function(array)
-        return done[id(array)]
+            done[id(array)] = (array, function(array))  # the array is kept, so that no other gets its id
+        return done[id(array)][1]
 
     return _mapped(once, value)
 
@@ -65,6 +131,8 @@ def rebuilt(like: Any, items: Any) -> Any:
         return like.unflatten(items.keys(), items.values())
     if hasattr(like, "_make"):  # a named tuple takes its items one by one
         return like._make(items)
+    if isinstance(like, collections.defaultdict):
+        return collections.defaultdict(cast("Any", like).default_factory, items)
     return like.__class__(items)
 
 
@@ -141,20 +209,25 @@ def arrays_of(array: Any) -> Arrays:
         InputError: it is of none of the frameworks.
     """
     kind = cast("type[Any]", type(array))
-    found = _kind_of(kind)
-    if found is None:
-        raise InputError(f"a {kind.__module__}.{kind.__qualname__} is no array of PyTorch, JAX, TensorFlow or NumPy")
-    return arrays_named(found)
+    if kind in _arrays_of_type:
+        return _arrays_of_type[kind]
+    found = arrays_named(_framework_of(kind))
+    if not _unpacking.in_compiler_trace():
+        _arrays_of_type[kind] = found
+    return found
 
 
-@functools.lru_cache(maxsize=256)
-def _kind_of(kind: type[Any]) -> str | None:
+# A dictionary, for compilers trace into `functools.cache`.
+_arrays_of_type: dict[type[Any], Arrays] = {}
+
+
+def _framework_of(kind: type[Any]) -> str:
     roots = {"torch": "torch", "jax": "jax", "jaxlib": "jax", "tensorflow": "tensorflow", "numpy": "numpy"}
     for cls in kind.__mro__:  # the class of a user's tensor subclass is the user's, not the framework's
         root = cls.__module__.partition(".")[0]
         if root in roots and cls is not object:
             return roots[root]
-    return None
+    raise InputError(f"a {kind.__module__}.{kind.__qualname__} is no array of PyTorch, JAX, TensorFlow or NumPy")
 
 
 @functools.cache
@@ -214,7 +287,7 @@ class _NumpyArrays:
     def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         if device is not None and str(device) != "cpu":
             raise InputError(f"device is {device!r}; NumPy arrays are on the cpu only")
-        return array if dtype is None or not _is_float(array) else array.astype(dtype, copy=False)
+        return array if dtype is None or not _is_float(array) else array.astype(_numpy_dtype(dtype), copy=False)
 
     def detach(self, array: Any) -> Any:
         return array
@@ -273,9 +346,12 @@ class _TorchArrays:
 
     def take(self, array: Any, rows: Any, axis: int) -> Any:
         torch = self._torch
-        if not isinstance(rows, torch.Tensor):
-            rows = torch.as_tensor(rows, dtype=torch.int64)
-        return array.index_select(axis, rows.to(array.device))
+        if isinstance(rows, torch.Tensor):  # values unseen: of an accelerator, or mapped over
+            rows = rows.to(array.device, torch.int64)
+            rows = rows + (rows < 0) * array.shape[axis]
+        else:
+            rows = torch.as_tensor(rows, dtype=torch.int64).to(array.device)
+        return array.index_select(axis, rows)
 
     def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
         return array.narrow(axis, start, stop - start)
@@ -324,28 +400,40 @@ class _TorchArrays:
         pieces: list[Any] = []
         for array in arrays:
             gap = gaps[array.shape[1]]
-            for row in (array,) if array.shape[0] == 1 else array.split(1):
+            for row in (array,) if array.shape[0] == 1 else array.split(1)[: array.shape[0]]:  # of none it gives one
                 pieces += (gap, row) if left else (row, gap)
         return self._torch.cat(pieces, 1).view(shape)
 
     def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
-        if isinstance(dtype, str):
-            dtype = getattr(self._torch, dtype)
+        if not isinstance(dtype, (self._torch.dtype, type(None))):
+            dtype = self._dtype(dtype)
         wanted = dtype if array.is_floating_point() else None
         return array.to(device=device, dtype=wanted, non_blocking=non_blocking)
+
+    def _dtype(self, dtype: Any) -> Any:
+        found = getattr(self._torch, dtype_name(dtype), None)
+        if not isinstance(found, self._torch.dtype):
+            raise _no_dtype(dtype)
+        return found
 
     def detach(self, array: Any) -> Any:
         return array.detach()
 
     def numpy(self, array: Any) -> Any:
         host = array.detach().cpu().resolve_conj().resolve_neg()
-        name = str(host.dtype).removeprefix("torch.")
+        name = dtype_name(host.dtype)
         if name not in _EXTENDED:
             return host.numpy()
         bits = self._torch.int16 if name == "bfloat16" else self._torch.uint8
         return host.contiguous().view(bits).numpy().view(_extended(name))
 
     def from_numpy(self, array: Any) -> Any:
+        import numpy as np
+
+        array = np.asarray(array)
+        if not array.flags.writeable or min(array.strides, default=0) < 0:
+            array = array.copy()  # a tensor may be written to, and has no negative strides
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         name = array.dtype.name
         if name not in _EXTENDED:
             return self._torch.from_numpy(array)
@@ -361,8 +449,12 @@ class _TorchArrays:
 
 def _widths(shape: Sequence[int], wanted: Sequence[int], lefts: Mapping[int, bool]) -> list[tuple[int, int]]:
     """Return how much to add before and after along each axis, that those in `lefts` get their size in `wanted`."""
-    missing = [wanted[axis] - size if axis in lefts else 0 for axis, size in enumerate(shape)]
-    return [(count, 0) if lefts.get(axis) else (0, count) for axis, count in enumerate(missing)]
+    return _widths_of({axis: wanted[axis] - shape[axis] for axis in lefts}, len(shape), lefts)
+
+
+def _widths_of(missing: Mapping[int, Any], rank: int, lefts: Mapping[int, bool]) -> list[tuple[Any, Any]]:
+    counts = [missing.get(axis, 0) for axis in range(rank)]
+    return [(count, 0) if lefts.get(axis) else (0, count) for axis, count in enumerate(counts)]
 
 
 def _extended(name: str) -> Any:
@@ -443,14 +535,17 @@ class _JaxArrays:
 
     def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         if dtype is not None and self._jnp.issubdtype(array.dtype, self._jnp.floating):
-            array = array.astype(dtype)
+            array = array.astype(_numpy_dtype(dtype))
         return array if device is None else self._jax.device_put(array, self._device_named(device))
 
     def _device_named(self, device: Any) -> Any:
         if not isinstance(device, str):
             return device
         platform, _, index = device.partition(":")
-        return self._jax.devices(platform)[int(index or 0)]
+        devices = self._jax.devices(platform)
+        if not (index or "0").isdigit() or int(index or 0) >= len(devices):
+            raise InputError(f"device is {device!r}; JAX has {', '.join(f'{platform}:{d.id}' for d in devices)}")
+        return devices[int(index or 0)]
 
     def detach(self, array: Any) -> Any:
         return self._jax.lax.stop_gradient(array)
@@ -459,26 +554,23 @@ class _JaxArrays:
         return self._host_view(array)
 
     def from_numpy(self, array: Any) -> Any:
-        result = self._jnp.asarray(array)
-        if result.dtype != array.dtype:
-            self._check_narrowed(result, array)
-        return result
+        self._check_width(array)
+        return self._jnp.asarray(array)
 
-    def _check_narrowed(self, result: Any, values: Any) -> None:
-        """Refuse that JAX gave 64-bit values 32 bits, but for integers that fit."""
-        if self._jnp.issubdtype(result.dtype, self._jnp.integer) and (self._host_view(result) == values).all():
+    def _check_width(self, values: Any) -> None:
+        """Refuse values that JAX would give half the bits, but for integers that fit."""
+        kept = self._jax.dtypes.canonicalize_dtype(values.dtype)
+        if kept == values.dtype or (kept.kind in "iu" and (values.astype(kept) == values).all()):
             return
+        cast = ', or cast first with .to(dtype="float32")' if _is_float(values) else ""
         raise InputError(
-            f"JAX would turn {values.dtype.name} into {result.dtype.name}; "
-            'set jax.config.update("jax_enable_x64", True), or cast first with .to(dtype="float32")'
+            f'JAX would turn {values.dtype.name} into {kept.name}; set jax.config.update("jax_enable_x64", True){cast}'
         )
 
     def from_dlpack(self, array: Any) -> Any:
-        result = self._jax.dlpack.from_dlpack(array)
-        name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
-        if result.dtype.name != name:
-            self._check_narrowed(result, arrays_of(array).numpy(array))
-        return result
+        if dtype_name(array.dtype)[-2:] in ("64", "28"):  # of 64 bits, or 128
+            self._check_width(arrays_of(array).numpy(array))
+        return self._jax.dlpack.from_dlpack(array)
 
     def device(self, array: Any) -> str:
         return ", ".join(sorted(map(str, array.devices())))
@@ -496,7 +588,11 @@ class _TensorFlowArrays:
         self._tf = cast("Any", tensorflow)
 
     def take(self, array: Any, rows: Any, axis: int) -> Any:
-        return self._tf.gather(array, rows, axis=axis)
+        tf = self._tf
+        if isinstance(rows, tf.Tensor) or (rows < 0).any():  # values unseen, or those of `array`: traced
+            rows = tf.cast(rows, tf.int64)
+            rows = tf.where(rows < 0, rows + tf.shape(array, tf.int64)[axis], rows)
+        return tf.gather(array, rows, axis=axis)
 
     def narrow(self, array: Any, axis: int, start: int, stop: int) -> Any:
         return array[(slice(None),) * axis + (slice(start, stop),)]
@@ -516,19 +612,50 @@ class _TensorFlowArrays:
         return self._tf.stack(list(arrays))
 
     def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
-        return self._tf.pad(array, list(widths), constant_values=self._tf.cast(value, array.dtype))
+        import numpy as np
+
+        dtype = array.dtype.as_numpy_dtype
+        if dtype_name(array.dtype) in _EXTENDED[1:]:  # `tf.pad` has no kernel for 8 bits
+            for axis, pair in enumerate(widths):
+                shapes = [(*array.shape[:axis], width, *array.shape[axis + 1 :]) for width in pair]
+                before, after = (self._tf.constant(np.full(shape, value, dtype)) for shape in shapes)
+                array = self.concat([before, array, after], axis)
+            return array
+        return self._tf.pad(array, list(widths), constant_values=self._tf.constant(np.asarray(value, dtype)))
 
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        if any(array.shape[padded] is None for array in arrays for padded in lefts):
+            return self._pad_and_concat_in_graph(arrays, axis, lefts, value)
         shape = _joined_shape(arrays, axis, lefts)
         return self.concat([self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays], axis)
 
+    def _pad_and_concat_in_graph(
+        self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float
+    ) -> Any:
+        """The same where sizes are not known before the graph runs."""
+        tf = self._tf
+        sizes = [{padded: tf.shape(array)[padded] for padded in lefts} for array in arrays]
+        wanted = {padded: tf.reduce_max([size[padded] for size in sizes]) for padded in lefts}
+        joined: list[Any] = []
+        for array, size in zip(arrays, sizes, strict=True):
+            missing = {padded: wanted[padded] - size[padded] for padded in lefts}
+            padded = self.pad(array, _widths_of(missing, len(array.shape), lefts), value)
+            joined.append(tf.ensure_shape(padded, [None if i in lefts else n for i, n in enumerate(array.shape)]))
+        return tf.concat(joined, axis)
+
     def move(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         if dtype is not None and array.dtype.is_floating:
-            array = self._tf.cast(array, dtype)
+            array = self._tf.cast(array, self._dtype(dtype))
         if device is None:
             return array
         with self._tf.device(device):
             return self._tf.identity(array)
+
+    def _dtype(self, dtype: Any) -> Any:
+        try:
+            return self._tf.as_dtype(dtype_name(dtype))
+        except TypeError:
+            raise _no_dtype(dtype) from None
 
     def detach(self, array: Any) -> Any:
         return self._tf.stop_gradient(array)

@@ -203,8 +203,7 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, TensorRecord], dict[s
     Raises:
         FileFormatError: the file is truncated, its header is not one, or its tensors overlap or leave gaps.
     """
-    size = path.stat().st_size
-    header, start = _read_header(path, size)
+    header, start, size = _read_header(path)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: __metadata__ is no JSON object")
@@ -213,9 +212,10 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, TensorRecord], dict[s
     return records, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()}
 
 
-def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file of `size` bytes, and the byte at which it ends."""
+def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """Return the header of a safetensors file, the byte at which it ends, and how many there are."""
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER + 1
         if length > min(_MAX_HEADER, size - 8):
@@ -227,7 +227,7 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {error}") from None
     if not isinstance(header, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: not a JSON object")
-    return cast("dict[str, Any]", header), 8 + length
+    return cast("dict[str, Any]", header), 8 + length, size
 
 
 def _record(path: Path, name: str, entry: Any, base: int, size: int) -> TensorRecord:

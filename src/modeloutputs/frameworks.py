@@ -33,7 +33,9 @@ class Framework:
     @property
     def is_installed(self) -> bool:
         """Whether it can be imported; looked up without doing so."""
-        return self.name in sys.modules or importlib.util.find_spec(self.name) is not None
+        if self.name in sys.modules:
+            return sys.modules[self.name] is not None  # pyright: ignore[reportUnnecessaryComparison]  # None: blocked
+        return importlib.util.find_spec(self.name) is not None
 
     def import_outputs(self) -> ModuleType:
         """Return the module of its output classes.

@@ -12,7 +12,7 @@ from ..display import summary
 from ..output import ModelOutput
 from ..terminal import table
 
-__all__ = ["print_output", "print_output_json"]
+__all__ = ["as_json", "print_json", "print_output"]
 
 
 def print_output(output: ModelOutput, predictions: list[str]) -> None:
@@ -26,21 +26,20 @@ def print_output(output: ModelOutput, predictions: list[str]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_output_json(output: ModelOutput, predictions: list[str]) -> None:
-    """Print an output for programs: class, fields, loss and predictions as one JSON object."""
+def as_json(output: ModelOutput, predictions: list[str]) -> dict[str, Any]:
+    """Return an output for programs: class, fields, loss and predictions."""
     losses = _losses(output)
-    typer.echo(
-        json.dumps(
-            {
-                "class": type(output).__name__,
-                "fields": {name: {"value": text, "axes": axes} for name, text, axes in _rows(output)},
-                "loss": losses[0] if len(losses) == 1 else losses or None,
-                "predictions": predictions,
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
-    )
+    return {
+        "class": type(output).__name__,
+        "fields": {name: {"value": text, "axes": axes} for name, text, axes in _rows(output)},
+        "loss": losses[0] if len(losses) == 1 else losses or None,
+        "predictions": predictions,
+    }
+
+
+def print_json(value: Any) -> None:
+    """Print JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _losses(output: ModelOutput) -> list[float]:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError, MissingDependencyError
 from ..serialization import save
-from .report import print_output, print_output_json
+from .report import as_json, print_json, print_output
 from .texts import read_lines
 
 __all__ = ["Task", "run"]
@@ -45,7 +45,7 @@ def run(
     hidden_states: Annotated[bool, typer.Option("--hidden-states", help="Return all hidden states.")] = False,
     attentions: Annotated[bool, typer.Option("--attentions", help="Return all attention weights.")] = False,
     max_length: Annotated[int | None, typer.Option(help="Tokens beyond which a text is cut off.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    in_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     save_to: Annotated[
         Path | None, typer.Option("--save", help="Also write the output to this safetensors file.")
     ] = None,
@@ -65,7 +65,10 @@ def run(
         max_length,
         {"output_hidden_states": hidden_states, "output_attentions": attentions},
     )
-    (print_output_json if as_json else print_output)(output, predictions)
+    if in_json:
+        print_json(as_json(output, predictions))
+    else:
+        print_output(output, predictions)
     if save_to is not None:
         if not save_to.resolve().parent.is_dir():
             raise InputError(f"there is no folder {str(save_to.parent)!r} to save into")

@@ -2,23 +2,38 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-from ..serialization import load, read_saved
-from .report import print_output, print_output_json
+from ..serialization import SavedFile, load, read_saved
+from .report import as_json, print_json, print_output
 
 __all__ = ["show"]
 
 
 def show(
     path: Annotated[Path, typer.Argument(help="A file that `modeloutputs run --save` or `modeloutputs.save` wrote.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    in_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Print what was saved, one output or several: class, fields with dtype, shape and axes, loss and predictions."""
     saved = read_saved(path)
-    predictions = json.loads(saved.notes.get("predictions", "[]"))
     outputs = load(path)
-    for output in outputs if saved.several else [outputs]:
-        (print_output_json if as_json else print_output)(output, predictions)
+    if saved.several:
+        if in_json:
+            print_json([as_json(output, []) for output in outputs])
+        for output in () if in_json else outputs:
+            print_output(output, [])
+    elif in_json:
+        print_json(as_json(outputs, _predictions(saved)))
+    else:
+        print_output(outputs, _predictions(saved))
+
+
+def _predictions(saved: SavedFile) -> list[str]:
+    """Return what `run` noted beside the output; whatever else somebody noted there is none of that."""
+    try:
+        noted = json.loads(saved.notes.get("predictions", "[]"))
+    except ValueError:
+        return []
+    return [str(line) for line in cast("list[Any]", noted)] if isinstance(noted, list) else []
