@@ -1,7 +1,7 @@
 """What a transformer returns, typed: dataclass, tuple and dict in one.
 
-`import modeloutputs` imports no framework. The output classes and the models that return them are in
-`modeloutputs.torch`; the command line is `modeloutputs --help`.
+`import modeloutputs` imports no framework. The output classes are in `modeloutputs.torch`, `.tensorflow` and
+`.flax`, models that return them in the first; the command line is `modeloutputs --help`.
 """
 
 from typing import TYPE_CHECKING

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from . import _unpacking
-from .errors import InputError, MissingDependencyError
+from .errors import InputError, MissingDependencyError, first_line
 from .frameworks import FRAMEWORKS
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "is_array",
     "is_dtype",
     "map_arrays",
+    "moved",
     "rebuilt",
+    "to_numpy",
 ]
 
 _FRESH_MEMORY = 1 << 25
@@ -134,6 +136,43 @@ def rebuilt(like: Any, items: Any) -> Any:
     if isinstance(like, collections.defaultdict):
         return collections.defaultdict(cast("Any", like).default_factory, items)
     return like.__class__(items)
+
+
+def to_numpy(array: Any) -> Any:
+    """Return an array's values as NumPy's, bit for bit, sharing memory where possible.
+
+    Raises:
+        InputError: it has none that NumPy could hold.
+    """
+    own = arrays_of(array)
+    try:
+        return own.numpy(array)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  # each framework has its own error for what has no values
+        raise InputError(f"{_described(array, own)} has no values that NumPy could hold: {first_line(error)}") from None
+
+
+def moved(array: Any, device: Any, dtype: Any, *, non_blocking: bool = False) -> Any:
+    """Return an array on a device and, where it holds floating point numbers, in a dtype; None leaves either.
+
+    Raises:
+        InputError: there is no such device or dtype, or the dtype has no floating point.
+    """
+    own = arrays_of(array)
+    if dtype is not None and "float" not in dtype_name(dtype):
+        raise InputError(f"dtype is {dtype!r}; to() casts floating point numbers, to others of that kind")
+    try:
+        return own.move(array, device, dtype, non_blocking=non_blocking)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  # each framework has its own error for a device that there is not
+        what = f"device={device!r}" + ("" if dtype is None else f", dtype={dtype!r}")
+        raise InputError(f"{_described(array, own)} cannot be moved to {what}: {first_line(error)}") from None
+
+
+def _described(array: Any, own: "Arrays") -> str:
+    return f"an array of {own.name}, {dtype_name(array.dtype)} of shape {tuple(array.shape)},"
 
 
 class Arrays(Protocol):
@@ -485,12 +524,17 @@ class _JaxArrays:
             and not isinstance(array, jax.core.Tracer)
             and len(array.devices()) == 1
             and next(iter(array.devices())).platform == "cpu"
+            and not jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended)  # random keys, which NumPy has not
             for array in arrays
         )
 
     def _on_host(self, arrays: Sequence[Any], function: Callable[[list[Any]], Any]) -> Any:
         result = function([self._host_view(array) for array in arrays])
-        return self._jax.device_put(result, next(iter(arrays[0].devices())))
+        device = next(iter(arrays[0].devices()))
+        if any(array.committed for array in arrays):
+            return self._jax.device_put(result, device)
+        with self._jax.default_device(device):  # what JAX may still move elsewhere stays so
+            return self._jnp.asarray(result)
 
     def _host_view(self, array: Any) -> Any:
         import numpy as np
@@ -648,6 +692,11 @@ class _TensorFlowArrays:
             array = self._tf.cast(array, self._dtype(dtype))
         if device is None:
             return array
+        wanted = str(device).lower().rpartition("device:")[2].lstrip("/")
+        there = [found.name.lower().rpartition("device:")[2] for found in self._tf.config.list_logical_devices()]
+        # TensorFlow itself would put it somewhere else, and say nothing.
+        if (wanted if ":" in wanted else f"{wanted}:0") not in there:
+            raise InputError(f"device is {device!r}; TensorFlow has {', '.join(there)}")
         with self._tf.device(device):
             return self._tf.identity(array)
 

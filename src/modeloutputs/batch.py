@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from . import _unpacking
-from .arrays import Arrays, arrays_of, dtype_name, holds, is_array
+from .arrays import Arrays, arrays_of, dtype_name, holds, is_array, to_numpy
 from .contract import LENGTHS, ROWS
 from .display import shape_of, summary
 from .errors import ContractError, InputError, UsageError, nearest
@@ -352,7 +352,12 @@ def _indices(rows: Any, count: int | None) -> Any:
 def _constant_indices(rows: list[Any], count: Any) -> list[int]:
     """Return indices that a compiler knows, without NumPy, which it would trace."""
     if rows and all(isinstance(row, bool) for row in rows):
+        if len(rows) != count:
+            raise InputError(f"rows has {len(rows)} booleans; the output has {count} rows")
         return [i for i, is_chosen in enumerate(rows) if is_chosen]
+    for row in rows:
+        if not -count <= row < count:
+            raise InputError(f"rows has {row}; the output has {count} rows")
     return [row + count if row < 0 else row for row in rows]
 
 
@@ -475,10 +480,14 @@ def _check_padding(padding: Any, outputs: Sequence[ModelOutput]) -> None:
             raise InputError(f"padding names {name!r}, which is no field{nearest(name, known)}")
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    return field_names(value) if isinstance(value, ModelOutput) else ()
+
+
 def _fields_within(value: Any) -> list[str]:
     """Return the fields of an output and of the outputs in it, absent ones included."""
     if isinstance(value, Mapping):
-        own = field_names(value) if isinstance(value, ModelOutput) else ()
+        own = [name for name in _names(value) if not isinstance(cast("Any", value).get(name), ModelOutput)]
         return [*own, *_fields_within(list(cast("Mapping[Any, Any]", value).values()))]
     items = cast("list[Any]", value) if isinstance(value, (list, tuple)) else []
     return [name for item in items for name in _fields_within(item)]
@@ -522,9 +531,9 @@ def _mask(given: Any, rows: int, what: str) -> Any:
     import numpy as np
 
     try:
-        mask = np.asarray(arrays_of(given).numpy(given) if is_array(given) else given)
+        mask = np.asarray(to_numpy(given) if is_array(given) else given)
     except ValueError:
-        mask = np.asarray(None)  # rows of several lengths
+        mask = np.asarray(None)  # rows of several lengths, or no values yet
     if mask.ndim == 3:
         mask = mask.any(axis=1) if np.isin(mask, (0, 1)).all() else np.asarray(None)
     if mask.ndim != 2 or len(mask) != rows or not np.isin(mask, (0, 1)).all():

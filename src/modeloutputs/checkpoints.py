@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .errors import CheckpointError, CheckpointNotFoundError, FileFormatError, MissingDependencyError
+from .errors import CheckpointError, CheckpointNotFoundError, FileFormatError, MissingDependencyError, first_line
 
 __all__ = [
     "SAFETENSORS",
@@ -93,11 +93,6 @@ def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
             f"there is no folder {name!r} here, and no such checkpoint could be had from the hub ({first_line(error)})"
         ) from None
     return Path(folder)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none: other libraries write paragraphs."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -277,6 +272,8 @@ def atomic_path(target: Path, *, forced: bool = True) -> Generator[Path, None, N
 
     With `forced`, the bytes are on the disk before: not even a power failure leaves half a file.
     """
+    if not target.parent.is_dir():
+        raise CheckpointNotFoundError(f"there is no folder {str(target.parent)!r} to write {target.name!r} into")
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
     os.close(handle)
     temporary = Path(name)

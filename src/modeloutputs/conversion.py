@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from .arrays import Arrays, arrays_named, arrays_of, is_array, map_arrays, rebuilt
-from .checkpoints import first_line
 from .contract import annotations, axes_of, resembles
 from .display import summary
-from .errors import InputError, UsageError, nearest
+from .errors import InputError, UsageError, first_line, nearest
 from .frameworks import FRAMEWORKS, Framework
 from .output import ModelOutput, field_names
 

@@ -87,3 +87,8 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
     names = list(candidates)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names) or 'none'}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none: other libraries write paragraphs."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

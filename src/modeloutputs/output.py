@@ -132,6 +132,9 @@ class ModelOutput(dict[str, Any]):
 
         For exporters and savers that take no nesting. The order is that of fields, layers and what a layer has;
         None and what is no array is left out.
+
+        Raises:
+            UsageError: a key with dots in it gives two arrays the same name.
         """
         flat: dict[str, Any] = {}
         for name, value in self.items():
@@ -241,13 +244,17 @@ class ModelOutput(dict[str, Any]):
             non_blocking: let PyTorch copy from pinned memory while the program goes on.
 
         Raises:
-            InputError: NumPy arrays were to go to another device than the cpu.
+            InputError: there is no such device or dtype for these arrays, or the dtype has no floating point.
+            UsageError: a device or dtype was given twice.
         """
-        from .arrays import arrays_of, is_dtype
+        from .arrays import is_dtype, moved
 
         if where is not None:
+            given = dtype if is_dtype(where) else device
+            if given is not None:
+                raise UsageError(f"to() was given {where!r} and {given!r}; pass one device and one dtype")
             device, dtype = (device, where) if is_dtype(where) else (where, dtype)
-        return self.map(lambda array: arrays_of(array).move(array, device, dtype, non_blocking=non_blocking))
+        return self.map(lambda array: moved(array, device, dtype, non_blocking=non_blocking))
 
     def cpu(self) -> Self:
         """Return the output in the memory of the machine."""
@@ -260,13 +267,17 @@ class ModelOutput(dict[str, Any]):
         return self.map(lambda array: arrays_of(array).detach(array))
 
     def numpy(self) -> Self:
-        """Return the output with NumPy arrays, detached and on the cpu, bit for bit; memory is shared where possible.
+        """Return the output with NumPy arrays, detached and on the cpu, bit for bit.
 
-        Element types that NumPy lacks, as bfloat16 and float8, are those of ml_dtypes.
+        Memory is shared where possible: do not write to what should stay as it is. Element types that NumPy lacks, as
+        bfloat16 and float8, are those of ml_dtypes.
+
+        Raises:
+            InputError: an array has no values that NumPy could hold, as under a compiler.
         """
-        from .arrays import arrays_of
+        from .arrays import to_numpy
 
-        return self.map(lambda array: arrays_of(array).numpy(array))
+        return self.map(to_numpy)
 
     # -- copying, comparing, showing ----------------------------------------------------------------------------
 
@@ -339,6 +350,8 @@ def _fields(output: ModelOutput | type[ModelOutput]) -> dict[str, "dataclasses.F
 
 def _flatten_into(flat: dict[str, Any], place: str, value: Any) -> None:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if place in flat:
+            raise UsageError(f"two arrays are called {place!r}: a key with dots reads like what is nested; rename it")
         flat[place] = value
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[Any, Any]", value).items():

@@ -11,6 +11,7 @@ import importlib
 import json
 import mmap
 import os
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing import IO, Any, cast
 
 from . import trees
 from .arrays import Arrays, arrays_named, arrays_of, is_array
-from .checkpoints import TensorRecord, atomic_path, first_line, read_safetensors_header
+from .checkpoints import TensorRecord, atomic_path, read_safetensors_header
 from .conversion import check_names, convert_fields, counterpart
-from .errors import CheckpointNotFoundError, DefinitionError, FileFormatError, InputError
+from .errors import CheckpointNotFoundError, DefinitionError, FileFormatError, InputError, first_line
 from .frameworks import FRAMEWORKS, Framework
 from .output import ModelOutput, field_names
 
@@ -486,13 +487,19 @@ def _import_classes(framework: Framework, class_name: str) -> None:
         pass  # not installed, or not in working order: the class stays unknown
 
 
+_making = threading.Lock()
 _GENERIC: dict[type[ModelOutput], str] = {}
 """The classes made here, with the names that files give them: under those they are saved again."""
 
 
-@functools.cache
 def _generic(class_name: str, fields: tuple[str, ...]) -> type[ModelOutput]:
-    """Make a class with a file's fields, for one that this process does not know."""
+    """Return a class with a file's fields, for one that this process does not know: for like files the same."""
+    with _making:
+        return _make_generic(class_name, fields)
+
+
+@functools.cache
+def _make_generic(class_name: str, fields: tuple[str, ...]) -> type[ModelOutput]:
     name = class_name.rpartition(".")[2]
     namespace = {"__annotations__": dict.fromkeys(fields, Any), "__module__": __name__}
     try:

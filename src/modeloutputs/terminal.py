@@ -49,26 +49,30 @@ def _cells(field: Field) -> "list[Text]":
     line = field.line
     size = "" if line.size is None else str(line.size)
     return [
-        Text(line.label),
+        Text(_plain(line.label)),
         Text.assemble(*map(_styled, line.shape)),
-        Text(line.dtype),
-        Text(line.device),
+        Text(_plain(line.dtype)),
+        Text(_plain(line.device)),
         Text(size),
     ]
 
 
 def _styled(span: Span) -> tuple[str, str]:
-    return span.text.translate(_ASCII), "dim" if span.is_quiet else ""
+    return _plain(span.text), "dim" if span.is_quiet else ""
+
+
+def _plain(text: str) -> str:
+    return text.translate(_ASCII)
 
 
 def _title(inventory: Inventory) -> "Text":
     from rich.text import Text
 
-    return Text.assemble((inventory.title, "bold"), ("  " + str(inventory.size), "dim"))
+    return Text.assemble((_plain(inventory.title), "bold"), ("  " + str(inventory.size), "dim"))
 
 
 def _absent(inventory: Inventory) -> "Text | None":
     from rich.text import Text
 
     names = ", ".join(field.name for field in inventory.absent)
-    return Text(f"not returned: {names}", style="dim") if names else None
+    return Text(f"not returned: {_plain(names)}", style="dim") if names else None

@@ -195,6 +195,8 @@ def _axes(place: _Place, array: Any) -> tuple[str, ...] | None:
     """Return the axis names of an array; one number of the batch has an axis once outputs were joined."""
     hint, rank = fitting(place.hint, array), len(array.shape)
     axes = axes_of(hint, rank)
+    if axes is None and not rank and not _says_axes(place.hint):
+        return ()  # a number needs no names
     return ("parts",) if axes is None and rank == 1 and axes_of(hint, 0) == () else axes
 
 
