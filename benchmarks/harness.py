@@ -56,6 +56,9 @@ class Row:
     faster: bool = False
     """The target is how many times faster we are at least, not the largest share of the peer's time."""
 
+    note: str = ""
+    """What to print beneath the line: other contenders' times, say."""
+
     @property
     def ratio(self) -> float:
         """How many times faster, or the share of the peer's time."""
@@ -76,5 +79,6 @@ def print_table(title: str, rows: list[Row], ours: str = "ours", peer: str = "pe
         times = "x faster" if row.faster else "x the time"
         asked = "" if row.target is None else f"{'≥' if row.faster else '≤'} {row.target:g}"
         verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[row.met]
-        table.add_row(row.what, per_call(row.ours), per_call(row.peer), f"{row.ratio:.2f} {times}", asked, verdict)
+        what = f"{row.what}\n  [dim]{row.note}[/]" if row.note else row.what
+        table.add_row(what, per_call(row.ours), per_call(row.peer), f"{row.ratio:.2f} {times}", asked, verdict)
     Console(highlight=False, width=120).print(table)
