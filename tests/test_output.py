@@ -3,6 +3,7 @@ import copy
 import dataclasses
 import enum
 import functools
+import importlib
 import inspect
 import json
 import pickle
@@ -22,6 +23,7 @@ from modeloutputs import (
     FieldAttributeError,
     FieldIndexError,
     FieldKeyError,
+    InputError,
     ModelOutput,
     UsageError,
 )
@@ -917,3 +919,92 @@ def test_an_output_is_true_where_it_holds_something():
 def test_a_field_that_is_no_identifier_is_refused(name: str):
     with pytest.raises(DefinitionError, match="cannot be a field's name"):
         type("Made", (ModelOutput,), {"__annotations__": {name: int}})
+
+
+# -- moving ---------------------------------------------------------------------------------------------------------
+
+
+class Moved(ModelOutput):
+    loss: Any = None
+    table: Any = None
+
+
+def test_flat_names_are_places():
+    output = Moved(loss=np.zeros(()), table=({"a": np.ones(1)}, None, "text", [np.ones(2)]))
+    assert list(output.to_flat_dict()) == ["loss", "table.0.a", "table.3.0"]
+    assert output.to_flat_dict()["table.3.0"] is output.table[3][0]
+
+
+def test_flat_names_that_clash_are_refused():
+    with pytest.raises(UsageError, match=r"^two arrays are called 'table\.a\.b': a key with dots"):
+        Moved(table={"a.b": np.ones(1), "a": {"b": np.zeros(1)}}).to_flat_dict()
+
+
+def test_moving_casts_floating_point_numbers_only():
+    output = Moved(loss=np.ones((), np.float32), table=np.ones(2, np.int64))
+    moved = output.to("float16")
+    assert (moved.loss.dtype, moved.table.dtype) == (np.float16, np.int64)
+    assert moved.table is output.table
+    assert output.to("cpu", dtype=np.float64).loss.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "message"),
+    [
+        (("int32",), {}, r"^dtype is 'int32'; to\(\) casts floating point numbers"),
+        (("cuda",), {}, "^device is 'cuda'; NumPy arrays are on the cpu only$"),
+        (("cpu",), {"device": "cpu"}, r"^to\(\) was given 'cpu' and 'cpu'; pass one device and one dtype$"),
+        (("float16",), {"dtype": "float32"}, r"^to\(\) was given 'float16' and 'float32'"),
+    ],
+)
+def test_what_cannot_be_moved_so_is_said_in_one_line(arguments: Any, named: Any, message: str):
+    with pytest.raises((InputError, UsageError), match=message) as caught:
+        Moved(loss=np.ones(())).to(*arguments, **named)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu:7", "nowhere"])
+@pytest.mark.parametrize("framework", ["torch", "jax", "tensorflow"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(framework: str, device: str):
+    from .examples import array
+
+    pytest.importorskip(framework, reason=f"{framework} is not installed")
+    if device == "cuda" and framework == "torch" and importlib.import_module("torch").cuda.is_available():
+        device = "cuda:99"
+    with pytest.raises(InputError, match=device) as caught:
+        Moved(loss=array(np.ones(2, np.float32), framework)).to(device)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_that_are_not_there_yet_are_refused_in_one_line():
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    with pytest.raises(InputError, match=r"^an array of jax, float32 of shape \(2,\), has no values that NumPy"):
+        jax.jit(lambda x: Moved(loss=x).numpy())(jax.numpy.ones(2))
+
+
+def test_selecting_leaves_jax_free_to_move_arrays():
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    from jaxtyping import Float
+
+    from modeloutputs import select
+
+    rows = type("Rows", (ModelOutput,), {"__annotations__": {"x": Float[jax.Array, "batch"]}})
+    free, bound = jax.numpy.arange(3.0), jax.device_put(jax.numpy.arange(3.0), jax.devices()[0])
+    assert not select(rows(x=free), [2, 0]).x.committed
+    assert select(rows(x=bound), [2, 0]).x.committed
+    assert select(rows(x=free), [2, 0]).x.tolist() == [2, 0]
+
+
+def test_the_readmes_class_takes_part_in_batches():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from jaxtyping import Float
+
+    from modeloutputs import ALWAYS, concat, split
+
+    class RewardOutput(ModelOutput):
+        loss: Float[torch.Tensor, ""] | None = None
+        reward: Float[torch.Tensor, "batch"] = ALWAYS
+
+    both = concat([RewardOutput(torch.tensor(1.0), torch.ones(2)), RewardOutput(torch.tensor(3.0), torch.zeros(1))])
+    assert (both.loss.tolist(), both.reward.tolist()) == ([1, 3], [1, 1, 0])
+    assert [part.reward.tolist() for part in split(both, [2, 1])] == [[1, 1], [0]]

@@ -1112,3 +1112,23 @@ def test_a_load_that_fails_leaves_no_mapping_behind(tmp_path: Path):
     with pytest.raises(InputError):
         load(tmp_path / "file", fields=["state"])
     assert mappings(tmp_path / "file") == []
+
+
+def test_threads_that_load_an_unknown_class_get_the_same(tmp_path: Path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    made = type("Foreign", (ModelOutput,), {"__annotations__": {"x": Any}, "__module__": "somewhere.else"})
+    save(made(x=np.ones(1)), tmp_path / "out")
+    with (tmp_path / "out").open("r+b") as file:  # a name of the same length that nobody has
+        content = file.read().replace(b"Foreign", b"Unknown")
+        file.seek(0)
+        file.write(content)
+    with ThreadPoolExecutor(16) as pool:
+        loaded = list(pool.map(lambda _: load(tmp_path / "out"), range(64)))
+    assert len({type(output) for output in loaded}) == 1
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    folder = tmp_path / "none"
+    with pytest.raises(FileNotFoundError, match=rf"^there is no folder '{folder}' to write 'out' into$"):
+        save(Custom(states=np.ones(1)), folder / "out")

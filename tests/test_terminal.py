@@ -97,3 +97,18 @@ def test_rich_is_imported_when_something_is_printed_and_not_before():
     code = "import sys, modeloutputs; print('rich' in sys.modules, 'modeloutputs.inventory' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
+
+
+class Many(ModelOutput):
+    states: Any = None
+
+
+def test_many_dtypes_are_printed_where_there_are_few_signs():
+    kinds = [np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)] + [
+        np.dtype(f"f{n}") for n in (2, 4, 8)
+    ]
+    output = Many(states=tuple(np.zeros(1, kind) for kind in [*kinds, np.dtype(bool), np.dtype("c8"), np.dtype("c16")]))
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Console(file=file, width=100).print(output)
+    file.flush()
+    assert b"..." in file.buffer.getvalue()
