@@ -9,8 +9,21 @@ import pytest
 from jaxtyping import Float, Int
 
 import modeloutputs
+import modeloutputs.contract as contract_module
 from modeloutputs import ALWAYS, ContractError, ModelOutput
-from modeloutputs.contract import FieldContract, field_contracts, returned_when
+from modeloutputs.contract import (
+    LENGTHS,
+    NEVER_CHOSEN,
+    ROWS,
+    FieldContract,
+    annotations,
+    axes_of,
+    field_contracts,
+    fitting,
+    item_annotations,
+    resembles,
+    returned_when,
+)
 
 Array = np.ndarray[Any, Any]
 Vector = Float[Array, "batch"]
@@ -290,7 +303,7 @@ def test_field_contracts_are_in_declared_order():
 def test_plain_annotations_as_text():
     assert {contract.name: contract.axes for contract in field_contracts(Plain)} == {
         "number": "int",
-        "named": "dict",
+        "named": "dict of (batch hidden)",
         "listed": "list of (batch hidden)",
         "pair": "int + str",
         "either": "str or list of int",
@@ -331,3 +344,153 @@ def test_a_class_may_say_itself_what_returns_a_field():
 def test_what_returns_a_field_that_may_be_absent(field: str, when: str):
     cls = type("One", (ModelOutput,), {"__annotations__": {field: typing.Optional[int]}})  # noqa: UP045
     assert returned_when(cls, field) == when
+
+
+# -- which axes a value has -----------------------------------------------------------------------------------------
+
+NUMBER, PARTS = Float[Array, ""], Float[Array, "parts"]
+STATES = Float[Array, "batch seq hidden"]
+
+
+def test_annotations_are_in_declared_order_and_those_of_parents_come_first():
+    class Extended(Checked):
+        extra: Vector | None = None
+
+    assert list(annotations(Extended)) == ["loss", "logits", "hidden_states", "ids", "extra"]
+    assert annotations(Extended)["extra"] == Vector | None
+    assert annotations(Extended)["logits"] is annotations(Checked)["logits"]
+    assert annotations(Extended) is annotations(Extended)
+
+
+def test_constants_have_no_annotation():
+    class Named(ModelOutput):
+        label: typing.ClassVar[str] = "x"
+        loss: Vector | None = None
+
+    assert list(annotations(Named)) == ["loss"]
+
+
+@pytest.mark.parametrize(
+    ("written", "rank", "axes"),
+    [
+        ("", 0, ()),
+        ("", 1, None),
+        ("batch seq", 2, ("batch", "seq")),
+        ("batch seq", 1, None),
+        ("batch seq", 3, None),
+        ("2 batch heads", 3, ("2", "batch", "heads")),
+        ("batch*choices seq", 2, ("batch*choices", "seq")),
+        ("batch ...", 1, ("batch",)),
+        ("batch ...", 3, ("batch", "_", "_")),
+        ("... hidden", 2, ("_", "hidden")),
+        ("batch *rest hidden", 4, ("batch", "_", "_", "hidden")),
+        ("batch *rest hidden", 2, ("batch", "hidden")),
+        ("batch *rest hidden", 1, None),
+        ("...", 0, ()),
+    ],
+)
+def test_axes_are_as_many_as_the_array_has(written: str, rank: int, axes: tuple[str, ...] | None):
+    assert axes_of(Float[Array, written], rank) == axes
+
+
+@pytest.mark.parametrize("annotation", [None, int, Any, tuple[STATES, ...], Array])
+def test_what_names_no_axes_gives_none(annotation: Any):
+    assert axes_of(annotation, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "items"),
+    [
+        (tuple[STATES, ...], (1, 2), [STATES, STATES]),
+        (tuple[STATES, ...], [1, 2], [STATES, STATES]),
+        (tuple[STATES, ...], (), []),
+        (tuple[STATES, Vector], (1, 2), [STATES, Vector]),
+        (tuple[STATES, Vector], (1,), None),
+        (list[Vector], [1, 2, 3], [Vector] * 3),
+        (list[Vector], (1,), [Vector]),
+        (dict[str, Vector], {"a": 1, "b": 2}, [Vector] * 2),
+        (Mapping[str, Vector], {"a": 1}, [Vector]),
+        (dict[str, Vector], [1], None),
+        (tuple[STATES, ...], {"a": 1}, None),
+        (Vector, (1,), None),
+        (Any, {}, None),
+    ],
+)
+def test_items_have_the_annotations_of_their_places(annotation: Any, value: Any, items: list[Any] | None):
+    assert item_annotations(annotation, value) == items
+
+
+PAIR, FOUR = tuple[STATES, STATES], tuple[STATES, STATES, Matrix, Matrix]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "fits"),
+    [
+        (NUMBER | PARTS, f32(), NUMBER),
+        (NUMBER | PARTS, f32(3), PARTS),
+        (NUMBER | PARTS | None, f32(3), PARTS),
+        (NUMBER | PARTS, f32(3, 3), NUMBER),  # neither; the first then
+        (Vector | Matrix, f32(2, 3), Matrix),
+        (PAIR | FOUR, (f32(1, 2, 3),) * 2, PAIR),
+        (PAIR | FOUR, (f32(1, 2, 3),) * 2 + (f32(1, 2),) * 2, FOUR),
+        (list[STATES] | tuple[STATES, ...] | dict[str, STATES], {"a": f32(1, 2, 3)}, dict[str, STATES]),
+        (tuple[STATES | None, ...] | list[Vector], (None, f32(1, 2, 3)), tuple[STATES | None, ...]),
+        (typing.Union[Vector, Matrix], f32(2, 3), Matrix),  # noqa: UP007
+        (STATES, f32(2), STATES),
+        (None, f32(2), None),
+    ],
+)
+def test_the_alternative_that_a_value_has_the_structure_of_is_found(annotation: Any, value: Any, fits: Any):
+    assert fitting(annotation, value) == fits
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "does"),
+    [
+        (STATES, f32(1, 2, 3), True),
+        (STATES, f32(1, 2), False),
+        (STATES, 1.0, False),
+        (tuple[STATES | None, ...], (None, f32(1, 2, 3)), True),
+        (tuple[STATES, ...], (f32(1),), False),
+        (tuple[STATES, ...], (), True),
+        (tuple[PAIR | FOUR, ...], ((f32(1, 2, 3),) * 2,), True),
+        (tuple[PAIR | FOUR, ...], ((f32(1, 2, 3),) * 3,), False),
+        (dict[str, STATES | Vector], {"a": f32(1, 2, 3), "index": f32(1)}, True),
+        (list[STATES], [f32(1, 2)], False),
+        (STATES | Vector, f32(2), True),
+    ],
+)
+def test_whether_a_value_has_the_structure_of_an_annotation(annotation: Any, value: Any, does: bool):
+    assert resembles(annotation, value) is does
+
+
+def test_a_loss_is_one_number_or_one_for_each_part():
+    class Trained(ModelOutput):
+        loss: NUMBER | PARTS | None = None
+        logits: Matrix = ALWAYS
+
+    for loss in (f32(), f32(3), f32(0)):
+        assert Trained(loss=loss, logits=f32(2, 4)).check()
+    refused(
+        Trained(loss=f32(3, 1), logits=f32(2, 4)),
+        "Trained.loss: expected Float[], found f32[3,1]",
+    )
+    assert [contract.axes for contract in field_contracts(Trained)] == ["() or (parts)", "(batch hidden)"]
+
+
+def test_the_axes_that_operations_know_are_explained():
+    table = (contract_module.__doc__ or "").partition("\n===")[2]
+    explained = {name for line in table.splitlines() for name in re.findall(r"\w+", line[:11])}
+    assert {ROWS, *LENGTHS} <= explained
+
+
+def test_only_logits_over_positions_are_never_chosen():
+    outputs = pytest.importorskip("modeloutputs.torch.outputs", reason="PyTorch is not installed")
+    found = {
+        (name, field.metadata["padding"])
+        for cls in map(vars(outputs).get, outputs.__all__)
+        for name, field in cls.__output_fields__.items()
+        if "padding" in field.metadata
+    }
+    assert found == {("start_logits", -np.inf), ("end_logits", -np.inf)}
+    assert {"padding": -np.inf} == NEVER_CHOSEN

@@ -47,8 +47,8 @@ def is_dtype(value: Any) -> bool:
     """Whether a value names an element type, of whichever framework."""
     if isinstance(value, str):
         return _DTYPE_NAME.match(value) is not None
-    # torch.dtype, tensorflow.DType, NumPy's Float32DType; or numpy.float32, jax.numpy.float32
-    return type(value).__name__.lower().endswith("dtype") or isinstance(value, type)
+    # torch.dtype, tensorflow.DType, NumPy's Float32DType and dtype[bfloat16]; or numpy.float32, jax.numpy.float32
+    return "dtype" in type(value).__name__.lower() or isinstance(value, type)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -467,12 +467,9 @@ class _TorchArrays:
         return host.contiguous().view(bits).numpy().view(_extended(name))
 
     def from_numpy(self, array: Any) -> Any:
-        import numpy as np
-
-        array = np.asarray(array)
+        array = _in_own_byte_order(array)
         if not array.flags.writeable or min(array.strides, default=0) < 0:
             array = array.copy()  # a tensor may be written to, and has no negative strides
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         name = array.dtype.name
         if name not in _EXTENDED:
             return self._torch.from_numpy(array)
@@ -484,6 +481,13 @@ class _TorchArrays:
 
     def device(self, array: Any) -> str:
         return str(array.device)
+
+
+def _in_own_byte_order(values: Any) -> Any:
+    import numpy as np
+
+    array = np.asarray(values)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _widths(shape: Sequence[int], wanted: Sequence[int], lefts: Mapping[int, bool]) -> list[tuple[int, int]]:
@@ -598,6 +602,7 @@ class _JaxArrays:
         return self._host_view(array)
 
     def from_numpy(self, array: Any) -> Any:
+        array = _in_own_byte_order(array)
         self._check_width(array)
         return self._jnp.asarray(array)
 
