@@ -421,16 +421,8 @@ class _TorchArrays:
                 return self._rows_and_gaps(arrays, shape, lefts[1], value)
             rows = [row for array in arrays for row in array.unbind()]
             return torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
-        if graph:
-            padded = [self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays]
-            return torch.cat(padded, axis)
-        result = arrays[0].new_full(shape, value)
-        for array, place in zip(arrays, result.split([array.shape[axis] for array in arrays], axis), strict=True):
-            for padded, left in lefts.items():
-                size = array.shape[padded]
-                place = place.narrow(padded, shape[padded] - size if left else 0, size)
-            place.copy_(array)
-        return result
+        padded = [self.pad(array, _widths(array.shape, shape, lefts), value) for array in arrays]
+        return torch.cat(padded, axis)
 
     def _rows_and_gaps(self, arrays: Sequence[Any], shape: tuple[int, ...], left: bool, value: float) -> Any:
         """Join rows by one concatenation: one after the other, and between them what each lacks to the longest."""
