@@ -9,7 +9,7 @@ import pytest
 from modeloutputs import MissingDependencyError
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
-from .page import PAGE
+from .support.spec_checks import PAGE
 
 ABSENT = Framework("no_such_framework", "Nothing", "No", "nothing")
 every_framework = pytest.mark.parametrize("name", FRAMEWORKS)

@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from ._later import names_later
+from ._lazy import names_later
 from .errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -26,10 +26,10 @@ from .errors import (
 from .output import ALWAYS, ModelOutput
 
 if TYPE_CHECKING:
-    from .batch import concat, pad, select, split, unpad
-    from .contract import check
-    from .conversion import convert
-    from .serialization import load, save
+    from .files.outputs import load, save
+    from .ops.batch import concat, pad, select, split, unpad
+    from .ops.convert import convert
+    from .output.contract import check
 
 __all__ = [
     "ALWAYS",
@@ -65,9 +65,9 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
     __getattr__, __dir__ = names_later(
         __name__,
         {
-            "batch": ("concat", "pad", "select", "split", "unpad"),
-            "contract": ("check",),
-            "conversion": ("convert",),
-            "serialization": ("load", "save"),
+            "ops.batch": ("concat", "pad", "select", "split", "unpad"),
+            "output.contract": ("check",),
+            "ops.convert": ("convert",),
+            "files.outputs": ("load", "save"),
         },
     )

@@ -11,7 +11,7 @@ from modeloutputs import MissingDependencyError
 from modeloutputs.cli import app
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
-from ..page import PAGE
+from ..support.spec_checks import PAGE
 
 INSTALLED = [name for name, framework in FRAMEWORKS.items() if framework.is_installed]
 needs_one = pytest.mark.skipif(not INSTALLED, reason="no framework is installed")

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from modeloutputs import ModelOutput, save
 from modeloutputs.cli import app
 
-from ..converted import NEEDS
-from ..examples import class_named, full
+from ..support.conversion_reference import NEEDS
+from ..support.random_outputs import class_named, full
 
 
 class Custom(ModelOutput):

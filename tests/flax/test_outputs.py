@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 import modeloutputs.flax
 from modeloutputs import ContractError, UsageError
-from modeloutputs.contract import returned_when
 from modeloutputs.flax import FlaxBaseModelOutput, FlaxBaseModelOutputWithPast, outputs
 from modeloutputs.frameworks import FRAMEWORKS
+from modeloutputs.output.contract import returned_when
 
-from ..examples import full
-from ..page import ClassesOfThePage
-from ..page import pytest_generate_tests as pytest_generate_tests
+from ..support.random_outputs import full
+from ..support.spec_checks import ClassesOfThePage
+from ..support.spec_checks import pytest_generate_tests as pytest_generate_tests
 
 every_class = pytest.mark.parametrize("class_name", outputs.__all__)
 

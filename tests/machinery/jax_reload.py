@@ -7,7 +7,7 @@ from jax import export
 
 from modeloutputs import ModelOutput
 
-from ..examples import class_named, full
+from ..support.random_outputs import class_named, full
 from .jax_models import Scored, normal, score, twice
 
 

@@ -17,7 +17,7 @@ from jax import export, lax
 from modeloutputs import ModelOutput, UsageError
 from modeloutputs.flax import outputs
 
-from ..examples import class_named, full
+from ..support.random_outputs import class_named, full
 from .jax_models import WIDTH, Scored, normal, python, score, twice
 from .marks import machinery
 

@@ -20,7 +20,7 @@ from keras import ops
 from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
-from ..examples import full
+from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_keras import (
     LABELS,

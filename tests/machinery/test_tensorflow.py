@@ -17,7 +17,7 @@ from tensorflow.python.util import nest
 from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
-from ..examples import full
+from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_models import LABELS, WIDTH, Ranked, Scored, Scorer, normal, run, scored
 

@@ -25,7 +25,7 @@ from modeloutputs.torch import outputs
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import BaseModelOutput, CausalLMOutputWithPast, MaskedLMOutput
 
-from ..examples import full
+from ..support.random_outputs import full
 from .marks import machinery
 from .torch_models import WIDTH, Layer, Recorded, finish, normal, scorer, start, tokens
 from .torch_processes import ROWS, output_of, scored

@@ -16,9 +16,9 @@ from modeloutputs.tensorflow import (
     outputs,
 )
 
-from ..examples import full
-from ..page import ClassesOfThePage
-from ..page import pytest_generate_tests as pytest_generate_tests
+from ..support.random_outputs import full
+from ..support.spec_checks import ClassesOfThePage
+from ..support.spec_checks import pytest_generate_tests as pytest_generate_tests
 
 
 class TestClasses(ClassesOfThePage):

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import Tensor, nn
 
 from modeloutputs import InputError, ModelOutput
-from modeloutputs.configs import BertConfig
+from modeloutputs.architectures import BertConfig
 from modeloutputs.torch import bert, bert_heads
 
 from .tiny import BY_NAME, HEADS, LENGTHS, SIZES, WIDTH, Head, padded_ids, padded_mask, states, token_ids

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.nn import functional as F
 
 from modeloutputs import InputError
-from modeloutputs.configs import OpenAIGPTConfig
+from modeloutputs.architectures import OpenAIGPTConfig
 from modeloutputs.torch import OpenAIGPTLMHeadModel, OpenAIGPTModel
 
 from .tiny import BY_NAME, GPT_SIZES, token_ids

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
 from modeloutputs import InputError
-from modeloutputs.configs import BertConfig
+from modeloutputs.architectures import BertConfig
 from modeloutputs.torch import BertForSequenceClassification, BertModel, compile_for_inference
 
 CONFIG = BertConfig(

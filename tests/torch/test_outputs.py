@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.torch import SequenceClassifierOutput
 
-from ..page import ClassesOfThePage
-from ..page import pytest_generate_tests as pytest_generate_tests
+from ..support.spec_checks import ClassesOfThePage
+from ..support.spec_checks import pytest_generate_tests as pytest_generate_tests
 
 
 class TestClasses(ClassesOfThePage):

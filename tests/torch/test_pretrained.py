@@ -17,7 +17,7 @@ from torch import Tensor  # noqa: E402
 
 import modeloutputs.torch  # noqa: E402
 from modeloutputs import CheckpointWarning  # noqa: E402
-from modeloutputs.configs import BertConfig, Config  # noqa: E402
+from modeloutputs.architectures import BertConfig, Config  # noqa: E402
 from modeloutputs.errors import (  # noqa: E402
     CheckpointError,
     CheckpointNotFoundError,

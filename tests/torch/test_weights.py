@@ -14,7 +14,7 @@ from hypothesis import strategies as st  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from modeloutputs.configs import BertConfig  # noqa: E402
+from modeloutputs.architectures import BertConfig  # noqa: E402
 from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError  # noqa: E402
 from modeloutputs.torch import BertForMaskedLM, BertForSequenceClassification, BertModel  # noqa: E402
 from modeloutputs.torch.weights import (  # noqa: E402

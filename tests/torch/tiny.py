@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modeloutputs import ModelOutput
-from modeloutputs.configs import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
+from modeloutputs.architectures import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
 from modeloutputs.torch import bart, bart_heads, bert_heads, gpt, gpt2, llama, outputs
 from modeloutputs.torch.bert import BertModel
 from modeloutputs.torch.pretrained import PreTrainedModel

@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..contract import FieldContract, field_contracts
 from ..errors import MissingDependencyError
 from ..frameworks import FRAMEWORKS, Framework
+from ..output.contract import FieldContract, field_contracts
 
 __all__ = ["classes"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from ..arrays import arrays_of
-from ..contract import field_contracts
-from ..display import summary
+from ..arrays.backends import arrays_of
+from ..display.terminal import table
+from ..display.text import summary
 from ..output import ModelOutput
-from ..terminal import table
+from ..output.contract import field_contracts
 
 __all__ = ["as_json", "print_json", "print_output"]
 

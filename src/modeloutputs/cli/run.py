@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, MissingDependencyError
-from ..serialization import save
+from ..files.outputs import save
 from .report import as_json, print_json, print_output
 from .texts import read_lines
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from ..serialization import SavedFile, load, read_saved
+from ..files.outputs import SavedFile, load, read_saved
 from .report import as_json, print_json, print_output
 
 __all__ = ["show"]

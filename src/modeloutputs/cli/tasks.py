@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..configs import BertConfig
+from ..architectures import BertConfig
 from ..errors import InputError
 from ..output import ModelOutput
 from ..tokenizers import BatchEncoding, BertTokenizer

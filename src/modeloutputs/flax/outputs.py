@@ -1,7 +1,7 @@
 """The 15 Flax output classes: which fields each has, in which order, and with which axes.
 
 As those of PyTorch (`modeloutputs.torch.outputs`), with JAX arrays and without losses, as the page has them: in JAX
-whoever trains computes the loss from the logits. Axis names are explained in `modeloutputs.contract`.
+whoever trains computes the loss from the logits. Axis names are explained in `modeloutputs.output.contract`.
 """
 
 from dataclasses import field
@@ -9,8 +9,8 @@ from dataclasses import field
 from jax import Array
 from jaxtyping import Float, Int
 
-from ..contract import NEVER_CHOSEN
 from ..output import ALWAYS, ModelOutput
+from ..output.contract import NEVER_CHOSEN
 
 __all__ = [
     "FlaxBaseModelOutput",

@@ -2,7 +2,7 @@
 
 As those of PyTorch (`modeloutputs.torch.outputs`), with two differences, both the page's: losses are not reduced but in
 the two classes that say so, and a cache is a list with one tensor per layer, keys and values stacked. Axis names are
-explained in `modeloutputs.contract`.
+explained in `modeloutputs.output.contract`.
 """
 
 from dataclasses import field
@@ -10,8 +10,8 @@ from dataclasses import field
 from jaxtyping import Float
 from tensorflow import Tensor
 
-from ..contract import NEVER_CHOSEN
 from ..output import ALWAYS, ModelOutput
+from ..output.contract import NEVER_CHOSEN
 
 __all__ = [
     "TFBaseModelOutput",

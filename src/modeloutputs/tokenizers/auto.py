@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import find_checkpoint, read_json
 from ..errors import CheckpointError, nearest
+from ..files.checkpoints import find_checkpoint, read_json
 from .bart import BartTokenizer
 from .base import PreTrainedTokenizer
 from .bert import BertTokenizer

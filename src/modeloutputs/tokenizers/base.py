@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ..checkpoints import atomic_path, find_checkpoint
 from ..errors import CheckpointNotFoundError, FileFormatError, InputError, nearest
+from ..files.checkpoints import atomic_path, find_checkpoint
 from .encoder import Encoder
 from .encoding import Side
 from .files import CHAT_TEMPLATE_FILE, CONFIG_FILE, TOKENIZER_FILE, add_tokens, read_settings, read_tokenizer

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..checkpoints import read_json
 from ..errors import CheckpointNotFoundError, FileFormatError
+from ..files.checkpoints import read_json
 from .special import SPECIAL_TOKENS, read_token
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ except ImportError:
 
 from typing import TYPE_CHECKING
 
-from .._later import names_later
+from .._lazy import names_later
 from .cache import Cache
 from .outputs import (
     BaseModelOutput,
@@ -34,7 +34,7 @@ from .outputs import (
 )
 
 if TYPE_CHECKING:
-    from ..configs import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import load_language_model
     from .bart import BartDecoder, BartEncoder, BartModel
@@ -126,7 +126,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
     __getattr__, __dir__ = names_later(
         __name__,
         {
-            ".configs": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": ("load_language_model",),
             "bart": ("BartDecoder", "BartEncoder", "BartModel"),

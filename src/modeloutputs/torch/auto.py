@@ -3,8 +3,8 @@
 import os
 from typing import Any, cast
 
-from ..checkpoints import find_checkpoint, read_json
 from ..errors import CheckpointError
+from ..files.checkpoints import find_checkpoint, read_json
 from .bart_heads import BartForCausalLM, BartForConditionalGeneration
 from .bert_heads import BertLMHeadModel
 from .gpt import OpenAIGPTLMHeadModel

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from ..configs import BartConfig
+from ..architectures import BartConfig
 from ..errors import InputError
 from ..output import ModelOutput
 from .cache import PastKeyValues, cross_length

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from ..configs import BartConfig
+from ..architectures import BartConfig
 from ..errors import InputError
 from .arguments import Flags
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right

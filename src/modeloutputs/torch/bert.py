@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..configs import BertConfig
+from ..architectures import BertConfig
 from .cache import PastKeyValues
 from .inputs import check_ids, check_position_ids, check_tokens, first_position, positions_from_mask, rows_at
 from .layers import Embedding, LayerNorm, LayerSelection, Linear, PositionEmbedding

@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from ..configs import BertConfig
+from ..architectures import BertConfig
 from ..errors import InputError
 from .arguments import DecoderInputs, Flags, Inputs
 from .bert import BertModel, BertPreTrainedModel

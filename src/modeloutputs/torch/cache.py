@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..display import summary
+from ..display.text import summary
 from ..errors import InputError
 from .values import are_at_hand
 

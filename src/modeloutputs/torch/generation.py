@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..checkpoints import atomic_path, read_json
 from ..errors import FileFormatError, InputError
+from ..files.checkpoints import atomic_path, read_json
 from ..output import ALWAYS, ModelOutput
 from ..tokenizers import TextStream
 from .attention import compute_dtype, is_unmasked

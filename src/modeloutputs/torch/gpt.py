@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Unpack
 
 from torch import Tensor, nn
 
-from ..configs import OpenAIGPTConfig
+from ..architectures import OpenAIGPTConfig
 from ..errors import InputError
 from .arguments import Inputs
 from .cache import PastKeyValues

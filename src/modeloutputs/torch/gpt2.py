@@ -10,7 +10,7 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
-from ..configs import GPT2Config
+from ..architectures import GPT2Config
 from .arguments import Inputs
 from .cache import PastKeyValues
 from .gpt import LAYER_RENAMES

@@ -4,7 +4,7 @@ from typing import Any, Generic, TypeVar, Unpack
 
 from torch import Tensor
 
-from ..configs import Config
+from ..architectures import Config
 from ..errors import InputError
 from ..output import ModelOutput
 from .arguments import DecoderInputs

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..configs import LlamaConfig
+from ..architectures import LlamaConfig
 from ..errors import InputError
 from .attention import compute_dtype, rotation
 from .cache import PastKeyValues

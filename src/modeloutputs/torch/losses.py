@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..configs.base import PROBLEM_TYPES
+from ..architectures.config import PROBLEM_TYPES
 from ..errors import InputError, nearest
 from .values import are_at_hand
 

@@ -1,6 +1,6 @@
 """The 19 PyTorch output classes: which fields each has, in which order, and with which axes.
 
-Axis names are explained in `modeloutputs.contract`, when a field is returned by `modeloutputs classes`.
+Axis names are explained in `modeloutputs.output.contract`, when a field is returned by `modeloutputs classes`.
 A field that a model always fills is annotated without None, one that a flag or labels fill with it.
 """
 
@@ -9,8 +9,8 @@ from dataclasses import field
 from jaxtyping import Float
 from torch import Tensor
 
-from ..contract import NEVER_CHOSEN
 from ..output import ALWAYS, ModelOutput
+from ..output.contract import NEVER_CHOSEN
 
 __all__ = [
     "BaseModelOutput",

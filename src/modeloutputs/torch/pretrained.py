@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import find_checkpoint, first_line
-from ..configs import Config
+from ..architectures import Config
 from ..errors import CheckpointError, CheckpointWarning, InputError
+from ..files.checkpoints import find_checkpoint, first_line
 from ..output import ModelOutput
 from .layers import LayerSelection, RMSNorm
 from .saving import save_weights

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
-from ..checkpoints import SAFETENSORS, SAFETENSORS_INDEX, atomic_path
+from ..files.checkpoints import SAFETENSORS, SAFETENSORS_INDEX, atomic_path
 
 __all__ = ["save_weights"]
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import TensorRecord, first_line, read_index, read_weight_map, shard_paths
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError
+from ..files.checkpoints import TensorRecord, first_line, read_index, read_weight_map, shard_paths
 
 __all__ = [
     "DTYPES",

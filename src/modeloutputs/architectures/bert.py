@@ -1,0 +1,51 @@
+"""BERT's configuration."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import InputError
+from .config import Config
+
+__all__ = ["BertConfig"]
+
+
+@dataclass(kw_only=True)
+class BertConfig(Config):
+    """Sizes and rates of a BERT model (Devlin et al., 2019, section 3), named as in its config.json.
+
+    Raises:
+        InputError: a size that is not positive, heads that do not divide the width, a dropout rate beyond 0 to 1, a
+            padding token beyond the vocabulary, or a position scheme other than absolute positions.
+    """
+
+    model_type: ClassVar[str] = "bert"
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    classifier_dropout: float | None = None
+    position_embedding_type: str = "absolute"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive(
+            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+            "max_position_embeddings", "type_vocab_size",
+        )  # fmt: skip
+        self.require_rate("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        self.require_token_ids(self.vocab_size, "pad_token_id")
+        self.require_divisible("hidden_size", "num_attention_heads")
+        if self.position_embedding_type != "absolute":
+            raise InputError(
+                f"position_embedding_type is {self.position_embedding_type!r}; only 'absolute' is implemented"
+            )

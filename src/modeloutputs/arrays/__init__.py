@@ -1,0 +1,1 @@
+"""Array operations used by this library, one implementation for each framework."""

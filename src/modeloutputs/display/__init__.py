@@ -1,0 +1,1 @@
+"""How outputs are shown: text, a table, HTML for notebooks, a table for terminals."""

@@ -1,0 +1,1 @@
+"""Bytes on disk: checkpoints, weights and saved outputs."""

@@ -1,0 +1,1 @@
+"""Operations on outputs, guided by the names of their axes."""
