@@ -40,6 +40,24 @@ class BartPreTrainedModel(PreTrainedModel[BartConfig]):
     weight_names = WEIGHT_NAMES
     layer_paths = LAYER_PATHS
 
+    def _check_tokens(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None,
+        prefix: str = "",
+    ) -> tuple[int, int]:
+        config = self.config
+        return check_tokens(
+            input_ids,
+            inputs_embeds,
+            vocab_size=config.vocab_size,
+            width=config.d_model,
+            limit=config.max_position_embeddings,
+            position_ids=position_ids,
+            prefix=prefix,
+        )
+
 
 def _token_embeddings(config: BartConfig) -> nn.Embedding:
     return nn.Embedding(config.vocab_size, config.d_model, padding_idx=config.pad_token_id)
@@ -54,8 +72,11 @@ class _BartStack(BartPreTrainedModel):
         self, config: BartConfig, settings: LayerSettings, layers: int, embed_tokens: nn.Embedding | None
     ) -> None:
         super().__init__(config)
+        if embed_tokens is not None:
+            self.embed_tokens = embed_tokens
         with self._building():
-            self.embed_tokens = _token_embeddings(config) if embed_tokens is None else embed_tokens
+            if embed_tokens is None:
+                self.embed_tokens = _token_embeddings(config)
             self.embed_positions = nn.Embedding(config.max_position_embeddings + UNUSED_POSITIONS, config.d_model)
             self.layers = Stack.of_layers(settings, LAYER_PATHS, layers)
             self.layernorm_embedding = nn.LayerNorm(config.d_model, settings.norm_eps)
@@ -79,24 +100,12 @@ class _BartStack(BartPreTrainedModel):
         inputs_embeds: Tensor | None,
         position_ids: Tensor | None,
         attention_mask: Tensor | None,
-        prefix: str = "",
         **given: Any,
     ) -> StackResult:
-        """Check the inputs, embed the tokens and run the layers; `prefix` is that of the caller's arguments."""
-        config = self.config
-        limit = config.max_position_embeddings
-        rows, length = check_tokens(
-            input_ids,
-            inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.d_model,
-            limit=limit,
-            position_ids=position_ids,
-            prefix=prefix,
-        )
-        call = self.layers.check(
-            rows, length, limit, **self._call_settings(attention_mask=attention_mask, **given)
-        )
+        """Check the inputs, embed the tokens and run the layers."""
+        rows, length = self._check_tokens(input_ids, inputs_embeds, position_ids)
+        limit = self.config.max_position_embeddings
+        call = self.layers.check(rows, length, limit, **self._call_settings(attention_mask=attention_mask, **given))
         if position_ids is None:
             position_ids = positions_from_mask(attention_mask, length)
         rows_of_table = None if position_ids is None else position_ids + UNUSED_POSITIONS
@@ -159,16 +168,14 @@ class BartDecoder(_BartStack):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
-        argument_prefix: str = "",
     ) -> BaseModelOutputWithPastAndCrossAttentions | BaseModelOutputWithCrossAttentions:
-        """Return the states of all positions, and the cache; errors name arguments with `argument_prefix`."""
+        """Return the states of all positions, and the cache."""
         use_cache = self.config.use_cache if use_cache is None else use_cache
         result = self._run(
             input_ids,
             inputs_embeds,
             position_ids,
             attention_mask,
-            prefix=argument_prefix,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
             past_key_values=past_key_values,
@@ -246,6 +253,7 @@ class BartModel(BartPreTrainedModel):
             raise InputError(
                 "neither input_ids, inputs_embeds, encoder_outputs nor a cache was passed; pass one of them"
             )
+        self._check_tokens(decoder_input_ids, decoder_inputs_embeds, decoder_position_ids, "decoder_")
         decoded = call_inner(
             self.decoder,
             decoder_input_ids,
@@ -256,7 +264,6 @@ class BartModel(BartPreTrainedModel):
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            argument_prefix="decoder_",
             **flags,
         )
         return self._as_requested(_joined(decoded, encoded), return_dict)
