@@ -15,23 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from ..arrays.backends import arrays_of, dtype_name
+from ..arrays.backends import to_numpy
+from ..arrays.dtypes import DTYPES, SAFETENSORS_DTYPES, DType, dtype_name
 from ..errors import CheckpointNotFoundError, FileFormatError, InputError, first_line
 from .git_lfs import check_not_lfs_pointer
 
 __all__ = ["MappedFile", "MappedTensor", "map_safetensors", "nbytes", "write_safetensors"]
-
-_DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
-    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64",
-}  # fmt: skip
-_ITEMSIZES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
-    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8,
-}  # fmt: skip
-_CODES = {name: code for code, name in _DTYPES.items()}
 
 _MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
@@ -76,7 +65,7 @@ class MappedTensor:
         """
         view = memoryview(self.mapping)[self.start : self.stop]
         # Other writers may place tensors anywhere; PyTorch and fast NumPy loops need them aligned.
-        return memoryview(bytearray(view)) if self.start % _ITEMSIZES[self.dtype] else view
+        return memoryview(bytearray(view)) if self.start % _itemsize(SAFETENSORS_DTYPES[self.dtype]) else view
 
     def numpy(self) -> Any:
         """Return the tensor as a NumPy array on the buffer; bfloat16 and float8 have the dtypes of ml_dtypes.
@@ -86,7 +75,7 @@ class MappedTensor:
         """
         import numpy as np
 
-        dtype = _numpy_dtype(self.dtype)
+        dtype = SAFETENSORS_DTYPES[self.dtype].numpy
         try:
             if not self.nbytes:
                 return np.empty(self.shape, dtype)
@@ -97,15 +86,8 @@ class MappedTensor:
             ) from None
 
 
-def _numpy_dtype(code: str) -> Any:
-    import numpy as np
-
-    try:
-        return np.dtype(_DTYPES[code])
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, _DTYPES[code]))
+def _itemsize(dtype: DType) -> int:
+    return dtype.bits // 8
 
 
 class MappedFile(NamedTuple):
@@ -162,7 +144,7 @@ def _read_header(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], int]:
 def _tensor(path: Path, name: str, entry: Any, base: int, mapping: mmap.mmap) -> MappedTensor:
     try:
         dtype, shape, start, stop = _parse_entry(entry)
-        expected = math.prod(shape) * _ITEMSIZES[dtype]
+        expected = math.prod(shape) * _itemsize(SAFETENSORS_DTYPES[dtype])
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{str(path)!r} has an invalid entry for tensor {name!r} ({error!r})") from None
     if stop - start != expected:
@@ -207,15 +189,15 @@ def nbytes(name: str, array: Any) -> int:
     Raises:
         InputError: the format lacks the array's dtype.
     """
-    return math.prod(array.shape) * _ITEMSIZES[_code(name, array)]
+    return math.prod(array.shape) * _itemsize(_dtype(name, array))
 
 
-def _code(name: str, array: Any) -> str:
-    """Return what the format calls an array's dtype."""
-    dtype = dtype_name(array.dtype)
-    if dtype not in _CODES:
-        raise InputError(f"{name} is of dtype {dtype}; a safetensors file holds {', '.join(_CODES)}")
-    return _CODES[dtype]
+def _dtype(name: str, array: Any) -> DType:
+    dtype = DTYPES.get(dtype_name(array.dtype))
+    if dtype is None or dtype.code is None:
+        known = ", ".join(dtype.name for dtype in SAFETENSORS_DTYPES.values())
+        raise InputError(f"{name} is of dtype {dtype_name(array.dtype)}; a safetensors file holds {known}")
+    return dtype
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -240,7 +222,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[
         ('F32', (2, 3), {'format': 'np'})
     """
     # Larger elements come first, so that all are aligned.
-    names = sorted(tensors, key=lambda name: (-_ITEMSIZES[_code(name, tensors[name])], name))
+    names = sorted(tensors, key=lambda name: (-_itemsize(_dtype(name, tensors[name])), name))
     header = _header({name: tensors[name] for name in names}, metadata)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
@@ -253,7 +235,7 @@ def _header(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
     start = 0
     for name, array in tensors.items():
         stop = start + nbytes(name, array)
-        entries[name] = {"dtype": _code(name, array), "shape": list(array.shape), "data_offsets": [start, stop]}
+        entries[name] = {"dtype": _dtype(name, array).code, "shape": list(array.shape), "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     if len(header) > _MAX_HEADER:
@@ -264,7 +246,7 @@ def _header(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
 def _bytes_of(array: Any) -> memoryview:
     import numpy as np
 
-    values = np.ascontiguousarray(arrays_of(array).numpy(array))
+    values = np.ascontiguousarray(to_numpy(array))
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     return values.reshape(-1).view(np.uint8).data
