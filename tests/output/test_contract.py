@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 import modeloutputs
 import modeloutputs.output.contract as contract_module
 from modeloutputs import ALWAYS, ContractError, ModelOutput
+from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import (
     LENGTHS,
     NEVER_CHOSEN,
@@ -24,6 +25,8 @@ from modeloutputs.output.contract import (
     resembles,
     returned_when,
 )
+
+from ..support.needs import FRAMEWORK_PARAMS
 
 Array = np.ndarray[Any, Any]
 Vector = Float[Array, "batch"]
@@ -484,8 +487,9 @@ def test_the_axes_that_operations_know_are_explained():
     assert {ROWS, *LENGTHS} <= explained
 
 
-def test_only_logits_over_positions_are_never_chosen():
-    outputs = pytest.importorskip("modeloutputs.torch.outputs", reason="PyTorch is not installed")
+@pytest.mark.parametrize("framework", FRAMEWORK_PARAMS)
+def test_only_logits_over_positions_are_never_chosen(framework: str):
+    outputs = FRAMEWORKS[framework].import_outputs()
     found = {
         (name, field.metadata["padding"])
         for cls in map(vars(outputs).get, outputs.__all__)

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from ..architectures import Config
 from ..errors import FileFormatError
-from ..files.checkpoints import atomic_path, read_json
+from ..files.atomic import atomic_path
+from ..files.checkpoints import read_json
 
 __all__ = ["SPECIAL_TOKENS", "as_list", "read_special_tokens", "special_tokens_of", "write_special_tokens"]
 

@@ -69,7 +69,7 @@ def keep_min_p(scores: Tensor, share: float, min_tokens_to_keep: int = 1) -> Ten
     """Keep tokens at least `share` times as probable as the most probable one (Nguyen et al., 2024, section 3).
 
     Examples:
-        >>> keep_min_p(torch.tensor([[0.6, 0.1, 0.3]]).log(), 0.5).isneginf()
+        >>> keep_min_p(torch.tensor([[0.6, 0.1, 0.3]]).log(), 0.4).isneginf()
         tensor([[False,  True, False]])
     """
     probabilities = scores.softmax(-1)
