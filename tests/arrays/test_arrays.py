@@ -1,6 +1,5 @@
 """The operations on arrays, of each framework held against NumPy's; what counts as an array or an element type."""
 
-import collections
 import subprocess
 import sys
 import types
@@ -20,12 +19,10 @@ from modeloutputs.arrays.backends import (
     arrays_of,
     dtype_name,
     holds,
-    is_array,
     is_dtype,
-    map_arrays,
-    rebuilt,
 )
 from modeloutputs.frameworks import FRAMEWORKS
+from modeloutputs.output.nested import is_array
 
 from ..ops.test_batch import needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import array
@@ -191,41 +188,6 @@ def test_element_types_that_numpy_does_not_know_are_their_frameworks_to_judge():
 class Pair(NamedTuple):
     first: Any
     second: Any
-
-
-def test_containers_are_rebuilt_as_what_they_were():
-    default = collections.defaultdict(list, a=np.ones(1))
-    values: list[Any] = [
-        (np.ones(1), None),
-        [np.ones(1)],
-        Pair(np.ones(1), "x"),
-        {"a": np.ones(1)},
-        collections.OrderedDict(a=np.ones(1)),
-        default,
-        Held(value=np.ones(1)),
-        types.SimpleNamespace(a=1),
-        "text",
-        None,
-    ]
-    mapped = map_arrays(lambda a: a + 1, values)
-    assert [type(value) for value in mapped] == [type(value) for value in values]
-    assert mapped[0] == (2, None)
-    assert mapped[2].second == "x"
-    assert mapped[5]["a"] == 2
-    assert mapped[5]["new"] == []
-    assert default["a"] == 1
-    assert mapped[6].value == 2
-    assert mapped[7] is values[7]
-
-
-def test_a_class_of_arrays_is_a_value_like_others():
-    assert Held(value=(np.float32, np.ones(1))).map(lambda a: a + 1).value == (np.float32, 2)
-
-
-def test_what_is_rebuilt_takes_the_class_of_another():
-    assert rebuilt((1, 2), [3]) == (3,)
-    assert rebuilt(Pair(1, 2), [3, 4]) == Pair(3, 4)
-    assert rebuilt({"a": 1}, {"b": 2}) == {"b": 2}
 
 
 # -- operations -----------------------------------------------------------------------------------------------------

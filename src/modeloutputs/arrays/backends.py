@@ -3,7 +3,6 @@
 Nothing here imports a framework until one of its arrays, or its name, turns up.
 """
 
-import collections
 import functools
 import math
 import re
@@ -12,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from ..errors import InputError, MissingDependencyError, first_line
 from ..frameworks import FRAMEWORKS
-from ..output import callers as _unpacking
+from . import tracing
 
 __all__ = [
     "Arrays",
@@ -20,11 +19,8 @@ __all__ = [
     "arrays_of",
     "dtype_name",
     "holds",
-    "is_array",
     "is_dtype",
-    "map_arrays",
     "moved",
-    "rebuilt",
     "to_numpy",
 ]
 
@@ -35,12 +31,6 @@ _EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "flo
 """Element types that NumPy takes from ml_dtypes."""
 
 _DTYPE_NAME = re.compile(r"(bfloat|float|int|uint|complex)\d|bool$")
-
-
-def is_array(value: Any) -> bool:
-    """Whether a value is an array of some framework, traced ones and ones without values included."""
-    # A class, as `numpy.float32`, is none, though it has both.
-    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
 
 
 def is_dtype(value: Any) -> bool:
@@ -99,43 +89,6 @@ def _numpy_dtype(dtype: Any) -> Any:
 
 def _no_dtype(dtype: object) -> InputError:
     return InputError(f"dtype is {dtype!r}; expected an element type, as 'float32' or 'bfloat16'")
-
-
-def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to every array of a nested value; tuples, lists and dicts keep their class, all else stays.
-
-    An array that stands in two places is one array afterwards too.
-    """
-    done: dict[int, tuple[Any, Any]] = {}
-
-    def once(array: Any) -> Any:
-        if id(array) not in done:
-            done[id(array)] = (array, function(array))  # the array is kept, so that no other gets its id
-        return done[id(array)][1]
-
-    return _mapped(once, value)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    if is_array(value):
-        return function(value)
-    if isinstance(value, (tuple, list)):
-        return rebuilt(cast("Any", value), [_mapped(function, item) for item in cast("list[Any]", value)])
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)
-        return rebuilt(mapping, {name: _mapped(function, item) for name, item in mapping.items()})
-    return value
-
-
-def rebuilt(like: Any, items: Any) -> Any:
-    """Return a tuple, list or mapping of new items, of the class of another."""
-    if hasattr(like, "unflatten"):  # an output within an output
-        return like.unflatten(items.keys(), items.values())
-    if hasattr(like, "_make"):  # a named tuple takes its items one by one
-        return like._make(items)
-    if isinstance(like, collections.defaultdict):
-        return collections.defaultdict(cast("Any", like).default_factory, items)
-    return like.__class__(items)
 
 
 def to_numpy(array: Any) -> Any:
@@ -251,7 +204,7 @@ def arrays_of(array: Any) -> Arrays:
     if kind in _arrays_of_type:
         return _arrays_of_type[kind]
     found = arrays_named(_framework_of(kind))
-    if not _unpacking.in_compiler_trace():
+    if not tracing.in_compiler_trace():
         _arrays_of_type[kind] = found
     return found
 
