@@ -41,7 +41,7 @@ def is_array(value: Any) -> bool:
         >>> is_array(np.zeros(3)), is_array(np.float32), is_array([1.0])
         (True, False, False)
     """
-    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, (type, dict))
+    return not isinstance(value, (type, dict)) and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def is_nested(value: Any) -> bool:
