@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from .. import pytrees as trees
-from ..arrays.backends import Arrays, arrays_named, arrays_of, is_array
+from ..arrays.backends import backend_named, get_backend, is_array
+from ..arrays.base import Backend
 from ..errors import CheckpointNotFoundError, DefinitionError, FileFormatError, InputError, first_line
 from ..frameworks import FRAMEWORKS, Framework
 from ..ops.convert import check_names, convert_fields, counterpart
@@ -136,7 +137,7 @@ class _Writing:
         raise InputError(f"{place} holds a {type(value).__name__}; arrays, tuples, dicts and plain values can be saved")
 
     def _put_aside(self, array: Any, place: str) -> str:
-        kind = arrays_of(array)
+        kind = get_backend(array)
         self._kinds[kind.name] = None
         identity = _identity(array)
         if identity not in self._names:
@@ -170,7 +171,7 @@ def _class_name(cls: type[ModelOutput]) -> str:
     return _GENERIC.get(cls) or f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _values(array: Any, kind: Arrays, place: str) -> Any:
+def _values(array: Any, kind: Backend, place: str) -> Any:
     try:
         values = kind.numpy(array)
     except Exception as error:  # noqa: BLE001  # each framework has its own error for what has no values
@@ -340,7 +341,7 @@ def load(
     saved, file = _map(Path(path))
     check_names("fields", fields or (), _fields(saved.outputs), repr(os.fspath(path)))
     check_names("drop", drop, _fields(_all_outputs(saved)) if drop else (), repr(os.fspath(path)))
-    arrays = _MappedArrays(file, saved.records, arrays_named(framework) if framework else _default_arrays(saved))
+    arrays = _MappedArrays(file, saved.records, backend_named(framework) if framework else _default_arrays(saved))
     outputs = [_restore_output(output, arrays, framework, fields, drop) for output in saved.outputs]
     return outputs if saved.several else outputs[0]
 
@@ -374,17 +375,17 @@ def _fields(outputs: Iterable[SavedOutput]) -> set[str]:
     return {name for output in outputs for name in output.fields}
 
 
-def _default_arrays(saved: SavedFile) -> Arrays:
+def _default_arrays(saved: SavedFile) -> Backend:
     try:
-        return arrays_named(saved.framework or "torch")
+        return backend_named(saved.framework or "torch")
     except ImportError:  # not installed, or not in working order
-        return arrays_named("numpy")
+        return backend_named("numpy")
 
 
 class _MappedArrays:
     """The tensors of a file by name, each made when it is first asked for."""
 
-    def __init__(self, file: mmap.mmap, records: Mapping[str, TensorRecord], kind: Arrays) -> None:
+    def __init__(self, file: mmap.mmap, records: Mapping[str, TensorRecord], kind: Backend) -> None:
         self.kind = kind
         self._file = file
         self._records = records

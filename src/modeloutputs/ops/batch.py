@@ -14,7 +14,9 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from ..arrays.backends import Arrays, arrays_of, dtype_name, holds, is_array, to_numpy
+from ..arrays.backends import get_backend, is_array, to_numpy
+from ..arrays.base import Backend
+from ..arrays.dtypes import can_represent, dtype_name
 from ..display.text import shape_of, summary
 from ..errors import ContractError, InputError, UsageError, nearest
 from ..output import ModelOutput, field_names
@@ -119,7 +121,7 @@ def select(output: Output, rows: Any) -> Output:
         array, axis = arrays[0], leaf.row_axis
         if axis is None:
             return None
-        kind, several = arrays_of(array), _several(leaf, array, count)
+        kind, several = get_backend(array), _several(leaf, array, count)
         if several == 1:
             return kind.take(array, wanted, axis)
         shape = tuple(array.shape)
@@ -162,7 +164,7 @@ def pad(output: Output, *, side: Side = "right", padding: Padding = None, **leng
         widths = [
             (count, 0) if count and sides(name) else (0, count) for name, count in zip(leaf.axes, missing, strict=True)
         ]
-        return arrays_of(array).pad(array, widths, _filling(leaf, array, padding))
+        return get_backend(array).pad(array, widths, _filling(leaf, array, padding))
 
     return Walk(widen).outputs([output])
 
@@ -303,7 +305,7 @@ def _narrow(output: Output, rows: int, start: int, stop: int) -> Output:
         if axis is None:
             return None
         several = _several(leaf, array, rows)
-        return arrays_of(array).narrow(array, axis, start * several, stop * several)
+        return get_backend(array).slice_along(array, axis, start * several, stop * several)
 
     return Walk(narrow).outputs([output])
 
@@ -323,7 +325,7 @@ def _indices(rows: Any, count: int | None) -> Any:
     if _unpacking.in_compiler_trace() and not is_array(rows):
         return _constant_indices(list(rows), count)
     if is_array(rows):
-        kind = arrays_of(rows)
+        kind = get_backend(rows)
         if kind.name == "torch" and (_unpacking.in_compiler_trace() or rows.device.type != "cpu"):
             return _unseen_indices(rows, kind, count)
         try:
@@ -361,7 +363,7 @@ def _constant_indices(rows: list[Any], count: Any) -> list[int]:
     return [row + count if row < 0 else row for row in rows]
 
 
-def _unseen_indices(rows: Any, kind: Arrays, count: int | None) -> Any:
+def _unseen_indices(rows: Any, kind: Backend, count: int | None) -> Any:
     """Return indices whose values are not at hand, after a look at what is known of them."""
     name, shape = dtype_name(rows.dtype), shape_of(rows)
     if (shape is not None and len(shape) != 1) or not (name == "bool" or "int" in name):
@@ -382,28 +384,21 @@ def _no_indices(rows: Any) -> InputError:
 # -- joining --------------------------------------------------------------------------------------------------------
 
 
-def _one_kind(leaf: Leaf, arrays: list[Any]) -> Arrays:
+def _one_kind(leaf: Leaf, arrays: list[Any]) -> Backend:
     """Return the operations for arrays of one framework, dtype and device; refuse a mixture."""
-    kind = arrays_of(arrays[0])
+    kind = get_backend(arrays[0])
     kinds: set[Any] = {type(array) for array in arrays}
-    if len(kinds) == 1 == len({_character(array, kind) for array in arrays}):
+    if len(kinds) == 1 == len({kind.joining_key(array) for array in arrays}):
         return kind
-    first = _character(arrays[0], kind)
+    first = kind.joining_key(arrays[0])
     for i, array in enumerate(arrays):
-        if _character(array, arrays_of(array)) != first:
+        own = get_backend(array)
+        if own.joining_key(array) != first:
             raise UsageError(
-                f"{leaf.place} is {_described(arrays[0], kind)} in outputs[0] and "
-                f"{_described(array, arrays_of(array))} in outputs[{i}]; bring them together with .to() or convert()"
+                f"{leaf.place} is {kind.describe(arrays[0])} in outputs[0] and "
+                f"{own.describe(array)} in outputs[{i}]; bring them together with .to() or convert()"
             )
     return kind
-
-
-def _character(array: Any, kind: Arrays) -> Any:
-    return (kind, array.dtype, array.device if kind.name == "torch" else None)
-
-
-def _described(array: Any, kind: Arrays) -> str:
-    return f"{summary(array)} of {kind.name}" + (f" on {array.device}" if kind.name == "torch" else "")
 
 
 def _ragged(leaf: Leaf, arrays: list[Any]) -> list[int]:
@@ -440,7 +435,7 @@ def _check_several(leaf: Leaf, arrays: list[Any], rows: list[Any]) -> None:
             )
 
 
-def _listed(kind: Arrays, leaf: Leaf, arrays: list[Any]) -> Any:
+def _listed(kind: Backend, leaf: Leaf, arrays: list[Any]) -> Any:
     """Join what is not of rows: numbers, and lists of them."""
     rank = len(leaf.axes)
     if rank > 1:
@@ -496,7 +491,7 @@ def _fields_within(value: Any) -> list[str]:
 def _filling(leaf: Leaf, array: Any, padding: Padding) -> float:
     """Return what an array's padding holds."""
     value = leaf.padding(padding)
-    if not _unpacking.in_compiler_trace() and not holds(array, value):
+    if not _unpacking.in_compiler_trace() and not can_represent(array.dtype, value):
         raise InputError(
             f"{leaf.place} is {summary(array)}, which cannot hold a padding of {value}; "
             f"pass padding={{{leaf.field!r}: ...}}"
@@ -559,7 +554,7 @@ def _array_of(output: ModelOutput, is_wanted: Callable[[Leaf], bool]) -> Any:
 
     def see(leaf: Leaf, arrays: list[Any]) -> None:
         if is_wanted(leaf):
-            found.append(arrays_of(arrays[0]).numpy(arrays[0]))
+            found.append(get_backend(arrays[0]).numpy(arrays[0]))
 
     Walk(see).outputs([output])
     return found[0] if found else None
@@ -589,8 +584,8 @@ def _without_padding(
         array = arrays[0]
         if leaf.row_axis is None:
             return None
-        kind, several = arrays_of(array), _several(leaf, array, rows)
-        array = kind.narrow(array, leaf.row_axis, row * several, (row + 1) * several)
+        kind, several = get_backend(array), _several(leaf, array, rows)
+        array = kind.slice_along(array, leaf.row_axis, row * several, (row + 1) * several)
         if _is_cache_index(leaf) and "max_length" in columns:
             return kind.from_numpy(kind.numpy(array) * 0 + len(columns["max_length"]))
         for axis, name in enumerate(leaf.axes):
@@ -602,12 +597,12 @@ def _without_padding(
     return Walk(keep).outputs([output])
 
 
-def _kept(kind: Arrays, array: Any, axis: int, columns: Any) -> Any:
+def _kept(kind: Backend, array: Any, axis: int, columns: Any) -> Any:
     if len(columns) == array.shape[axis]:
         return array
     start, stop = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
     if stop - start == len(columns):
-        return kind.narrow(array, axis, start, stop)
+        return kind.slice_along(array, axis, start, stop)
     return kind.take(array, columns, axis)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..arrays.backends import Arrays, arrays_named, arrays_of, is_array, map_arrays, rebuilt
+from ..arrays.backends import backend_named, get_backend, is_array, map_arrays, rebuild_like
+from ..arrays.base import Backend
 from ..display.text import summary
 from ..errors import InputError, UsageError, first_line, nearest
 from ..frameworks import FRAMEWORKS, Framework
@@ -22,9 +23,6 @@ from ..output.contract import annotations, axes_of, resembles
 __all__ = ["check_names", "convert", "convert_fields", "counterpart"]
 
 _UNIONS = (typing.Union, types.UnionType)
-
-_ALIGNMENT = 64
-"""Bytes at whose multiples TensorFlow and JAX want arrays to begin."""
 
 _NEAREST = {
     "BaseModelOutputWithCrossAttentions": "BaseModelOutputWithPastAndCrossAttentions",
@@ -59,9 +57,9 @@ def convert(output: ModelOutput, to: str | type[ModelOutput], *, drop: Collectio
         raise UsageError(f"convert takes one output; got a {type(output).__name__}")
     check_names("drop", drop, set(_fields_within(output)), type(output).__name__)
     if isinstance(to, type):
-        target, kind = to, arrays_named(_framework_of(to.__module__, to.__name__).name)
+        target, kind = to, backend_named(_framework_of(to.__module__, to.__name__).name)
     else:
-        kind = arrays_named(to)
+        kind = backend_named(to)
         target = _counterpart_or_same(type(output), kind)
     return convert_fields(_without(output, drop), target, kind, type(output), drop)
 
@@ -93,7 +91,7 @@ def _without(output: ModelOutput, drop: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in output.items() if name not in drop}
 
 
-def _counterpart_or_same(cls: type[ModelOutput], kind: Arrays) -> type[ModelOutput]:
+def _counterpart_or_same(cls: type[ModelOutput], kind: Backend) -> type[ModelOutput]:
     return (counterpart(cls.__module__, cls.__name__, kind.name) if kind.name in FRAMEWORKS else None) or cls
 
 
@@ -122,7 +120,7 @@ def _framework_of(module: str, name: str) -> Framework:
 def convert_fields(
     fields: Mapping[str, Any],
     target: type[ModelOutput],
-    kind: Arrays,
+    kind: Backend,
     source: type[ModelOutput] | None = None,
     drop: Collection[str] = (),
 ) -> Any:
@@ -155,7 +153,7 @@ def convert_fields(
     return target.unflatten(names, [moved[name] for name in names])
 
 
-def _outputs_converted(value: Any, kind: Arrays, drop: Collection[str]) -> Any:
+def _outputs_converted(value: Any, kind: Backend, drop: Collection[str]) -> Any:
     """Give the outputs within a value, whose arrays are of `kind` by now, the classes that go with them."""
     if isinstance(value, ModelOutput):
         cls = type(value)
@@ -164,8 +162,8 @@ def _outputs_converted(value: Any, kind: Arrays, drop: Collection[str]) -> Any:
         return value
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return rebuilt(value, {name: _outputs_converted(item, kind, drop) for name, item in items})
-    return rebuilt(value, [_outputs_converted(item, kind, drop) for item in value])
+        return rebuild_like(value, {name: _outputs_converted(item, kind, drop) for name, item in items})
+    return rebuild_like(value, [_outputs_converted(item, kind, drop) for item in value])
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class _Place:
     name: str
     annotation: Any
     source: Any
-    kind: Arrays
+    kind: Backend
 
 
 def _options(annotation: Any) -> list[Any]:
@@ -187,12 +185,12 @@ def _options(annotation: Any) -> list[Any]:
 # -- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _move(array: Any, kind: Arrays) -> Any:
-    own = arrays_of(array)
+def _move(array: Any, kind: Backend) -> Any:
+    own = get_backend(array)
     if own is kind:
         return array
     array = own.detach(array)
-    if kind.name != "numpy" and _can_share(array, own):
+    if kind.name != "numpy" and own.exports_dlpack(array):
         try:
             return kind.from_dlpack(array)
         except InputError:
@@ -204,23 +202,10 @@ def _move(array: Any, kind: Arrays) -> Any:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  # and its own for what has no values, or is of no type that it knows
-        raise InputError(f"{_described(array)} cannot be brought to {kind.name}: {first_line(error)}") from None
+        raise InputError(f"{own.describe(array)} cannot be converted to {kind.name}: {first_line(error)}") from None
 
 
-def _can_share(array: Any, own: Arrays) -> bool:
-    """Whether the memory of an array holds its values, laid out as the other framework assumes without a look."""
-    if own.name == "tensorflow":
-        return array.dtype.as_numpy_dtype is not object  # TensorFlow ends the process when asked for that memory
-    if own.name != "torch":
-        return own.name == "jax"
-    try:
-        is_whole = bool(array.is_contiguous()) and array.data_ptr() % _ALIGNMENT == 0
-    except RuntimeError:
-        return False  # what is sparse, or stands for others, as in `vmap`, has no memory of that kind
-    return is_whole and not array.is_conj() and not array.is_neg()
-
-
-def _plain(values: Any, kind: Arrays) -> Any:
+def _plain(values: Any, kind: Backend) -> Any:
     """Return values of NumPy as the other framework takes them; most often they are so already."""
     import numpy as np
 
@@ -228,11 +213,6 @@ def _plain(values: Any, kind: Arrays) -> Any:
         raise InputError(f"{summary(values)} is masked, which {kind.name} knows nothing of; fill it first")
     values = np.asarray(values)  # a single number is no array in TensorFlow's hands, nor what a reduction returns
     return values if kind.name == "numpy" else values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _described(array: Any) -> str:
-    kind = cast("type[Any]", type(array))
-    return f"{summary(array)} of {kind.__module__}.{kind.__qualname__}"
 
 
 # -- losses ---------------------------------------------------------------------------------------------------------
@@ -332,16 +312,16 @@ def _layers_of_static(cache: Mapping[str, Any], place: "_Place") -> Layers:
         raise InputError(f"{place.name}: cache_index says that {length} positions are filled, and there are {room}")
 
     def positions(name: str) -> Any:
-        return place.kind.narrow(place.kind.swap(cache[name], 1, 2), 2, 0, length)
+        return place.kind.slice_along(place.kind.swapaxes(cache[name], 1, 2), 2, 0, length)
 
     return [(positions(key), positions(value)) for key, value in pairs]
 
 
-def _as_tuples(layers: Layers, kind: Arrays) -> Any:
+def _as_tuples(layers: Layers, kind: Backend) -> Any:
     return tuple(layers)
 
 
-def _as_stacks(layers: Layers, kind: Arrays) -> Any:
+def _as_stacks(layers: Layers, kind: Backend) -> Any:
     pairs = [[layer[i : i + 2] for i in range(0, len(layer), 2)] for layer in layers]
     if not all(key.shape == value.shape and key.dtype == value.dtype for layer in pairs for key, value in layer):
         return None
@@ -349,7 +329,7 @@ def _as_stacks(layers: Layers, kind: Arrays) -> Any:
     return [stack[0] if len(stack) == 1 else stack for stack in stacks]
 
 
-def _as_static(layers: Layers, kind: Arrays) -> Any:
+def _as_static(layers: Layers, kind: Backend) -> Any:
     import numpy as np
 
     lengths = {array.shape[2] for layer in layers for array in layer}
@@ -358,6 +338,6 @@ def _as_static(layers: Layers, kind: Arrays) -> Any:
     cache: dict[str, Any] = {}
     for i, layer in enumerate(layers):
         for name, array in zip(("cached_key", "cached_value"), layer, strict=True):
-            cache[f"layers.{i}.{name}"] = kind.swap(array, 1, 2)
+            cache[f"layers.{i}.{name}"] = kind.swapaxes(array, 1, 2)
     rows, length = (layers[0][0].shape[0], layers[0][0].shape[2]) if layers else (0, 0)
     return {**cache, "cache_index": kind.from_numpy(np.full(rows, length, np.int32))}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from ..arrays.backends import is_array, rebuilt
+from ..arrays.backends import is_array, rebuild_like
 from ..display.text import summary
 from ..errors import ContractError, UsageError
 from ..output import ModelOutput
@@ -133,7 +133,7 @@ class Walk:
             self._value(place.item(key, item), [value[key] for value in values])
             for key, item in zip(keys, hints, strict=True)
         ]
-        return rebuilt(first, dict(zip(keys, items, strict=True)) if isinstance(first, Mapping) else items)
+        return rebuild_like(first, dict(zip(keys, items, strict=True)) if isinstance(first, Mapping) else items)
 
     def _arrays(self, place: _Place, arrays: list[Any]) -> Any:
         leaf = _leaf(place, arrays)

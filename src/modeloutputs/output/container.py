@@ -248,14 +248,15 @@ class ModelOutput(dict[str, Any]):
             InputError: there is no such device or dtype for these arrays, or the dtype has no floating point.
             UsageError: a device or dtype was given twice.
         """
-        from ..arrays.backends import is_dtype, moved
+        from ..arrays.backends import to_device
+        from ..arrays.dtypes import is_dtype
 
         if where is not None:
             given = dtype if is_dtype(where) else device
             if given is not None:
                 raise UsageError(f"to() was given {where!r} and {given!r}; pass one device and one dtype")
             device, dtype = (device, where) if is_dtype(where) else (where, dtype)
-        return self.map(lambda array: moved(array, device, dtype, non_blocking=non_blocking))
+        return self.map(lambda array: to_device(array, device, dtype, non_blocking=non_blocking))
 
     def cpu(self) -> Self:
         """Return the output in the memory of the machine."""
@@ -263,9 +264,9 @@ class ModelOutput(dict[str, Any]):
 
     def detach(self) -> Self:
         """Return the output without what gradients are computed from; values are shared."""
-        from ..arrays.backends import arrays_of
+        from ..arrays.backends import get_backend
 
-        return self.map(lambda array: arrays_of(array).detach(array))
+        return self.map(lambda array: get_backend(array).detach(array))
 
     def numpy(self) -> Self:
         """Return the output with NumPy arrays, detached and on the cpu, bit for bit.
