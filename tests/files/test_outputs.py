@@ -3,11 +3,9 @@
 import json
 import os
 import pickle
-import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-import modeloutputs.files.outputs as saved_outputs
 from modeloutputs import FileFormatError, InputError, ModelOutput, load, save
 from modeloutputs.errors import CheckpointNotFoundError
+from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
 from modeloutputs.frameworks import FRAMEWORKS
 
@@ -388,7 +386,7 @@ def test_what_a_file_says_of_itself_is_read_without_its_tensors(tmp_path: Path):
     saved = read_saved(tmp_path / "file")
     assert [output.class_name.rpartition(".")[2] for output in saved.outputs] == ["Custom", "Other"]
     assert [output.fields for output in saved.outputs] == [["states", "table", "name"], ["scores"]]
-    assert (saved.several, saved.framework, list(saved.records)) == (True, "numpy", ["0.states"])
+    assert (saved.several, saved.framework, list(saved.tensors)) == (True, "numpy", ["0.states"])
 
 
 def version_1(path: Path, tensors: dict[str, np.ndarray], **header: Any) -> None:
@@ -550,32 +548,25 @@ def test_a_file_can_be_loaded_changed_and_saved_in_its_own_place(tmp_path: Path)
         assert_same(loaded.table, numbers(3))
 
 
-@pytest.mark.parametrize(
-    "replacement", [[Other(scores=numbers(50))], Custom(states=numbers(2, start=3)), "no file of ours"]
-)
+@pytest.mark.parametrize("replacement", [[Other(scores=numbers(50))], Custom(states=numbers(2, start=3)), "not ours"])
 def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(
     replacement: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Its header says where the tensors lie, which would be anywhere in another file."""
-    save(Custom(states=numbers(2)), tmp_path / "file")
-    last = Custom(states=numbers(900, start=9), table=numbers(7))
-    read = saved_outputs.read_safetensors_header
-    later: list[Callable[[], object]] = [lambda: save(last, tmp_path / "file")]
-    if isinstance(replacement, str):
-        (tmp_path / "other").write_text(replacement)
-        later.append(lambda: (tmp_path / "other").replace(tmp_path / "file"))
-    else:
-        later.append(lambda: save(replacement, tmp_path / "file"))
+    original = Custom(states=numbers(900, start=9), table=numbers(7))
+    save(original, tmp_path / "file")
+    read = safetensors._read_header
 
-    def read_and_replace(path: Path) -> Any:
-        try:
-            return read(path)
-        finally:
-            if later:
-                later.pop()()
+    def replace_and_read(path: Path, mapping: Any) -> Any:
+        if isinstance(replacement, str):
+            (tmp_path / "other").write_text(replacement)
+            (tmp_path / "other").replace(path)
+        else:
+            save(replacement, path)
+        return read(path, mapping)
 
-    monkeypatch.setattr(saved_outputs, "read_safetensors_header", read_and_replace)
-    assert_same(load(tmp_path / "file"), values(last))
+    monkeypatch.setattr(safetensors, "_read_header", replace_and_read)
+    assert_same(load(tmp_path / "file"), values(original))
 
 
 # -- classes that are not known ---------------------------------------------------------------------------------------
@@ -783,7 +774,7 @@ def test_what_nests_without_end_is_refused(tmp_path: Path):
 
 
 def test_a_description_that_no_reader_would_take_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"cannot be written: .*header too large"):
+    with pytest.raises(InputError, match=r"cannot be written: the header would take 1000"):
         save(Custom(), tmp_path / "file", notes={"a": "a" * 100_000_001})
     assert list(tmp_path.iterdir()) == []
 
@@ -820,35 +811,6 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path):
         save([Custom(states=numbers(9)), Custom(name=object())], tmp_path / "file")
     assert load(tmp_path / "file") == Custom(name="old")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-KILLED = """
-import os, signal, sys
-import numpy as np
-import safetensors.numpy
-from modeloutputs import ModelOutput, save
-class Custom(ModelOutput):
-    states: object = None
-
-def save_half(tensors, path, metadata=None):
-    whole(tensors, path, metadata=metadata)
-    os.truncate(path, os.path.getsize(path) // 2)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-whole, safetensors.numpy.save_file = safetensors.numpy.save_file, save_half
-save(Custom(states=np.ones(1000)), sys.argv[1])
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no such signal")
-def test_a_save_that_is_killed_leaves_the_old_file(tmp_path: Path):
-    save(Custom(name="old"), tmp_path / "file")
-    for name in ("file", "new"):
-        run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=False)
-        assert run.returncode == -signal.SIGKILL
-    assert load(tmp_path / "file") == Custom(name="old")
-    assert not (tmp_path / "new").exists()
-    assert all(path.name.endswith(".partial") for path in tmp_path.iterdir() if path.name != "file")
 
 
 NO_ROOM = """

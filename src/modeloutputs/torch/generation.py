@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..errors import FileFormatError, InputError
-from ..files.checkpoints import atomic_path, read_json
+from ..files.atomic import atomic_path
+from ..files.checkpoints import read_json
 from ..output import ALWAYS, ModelOutput
 from ..tokenizers import TextStream
 from .attention import compute_dtype, is_unmasked

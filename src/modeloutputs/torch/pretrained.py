@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures import Config
-from ..errors import CheckpointError, CheckpointWarning, InputError
-from ..files.checkpoints import find_checkpoint, first_line
+from ..errors import CheckpointError, CheckpointWarning, InputError, first_line
+from ..files.checkpoints import find_checkpoint
+from ..files.shards import save_weights
 from ..output import ModelOutput
 from .layers import LayerSelection, RMSNorm
-from .saving import save_weights
 from .stack import Given
 from .weights import Imported, Rename, WeightSource, export_weights, import_weights, is_copy, open_weights
 
