@@ -26,17 +26,16 @@ from modeloutputs.frameworks import FRAMEWORKS
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    FRAMEWORK_PARAMS,
-    NEEDS,
     assert_same,
     counterpart_name,
     expected,
     lost,
     values,
 )
+from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = NEEDS["torch"], NEEDS["jax"], NEEDS["tensorflow"]
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 
@@ -460,7 +459,7 @@ def mappings(path: Path) -> list[range]:
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_tensors_are_the_file_itself(framework: str, tmp_path: Path):
     loaded = again(
         Custom(states=numbers(1000), table=(numbers(5), numbers(3).astype(ml_dtypes.bfloat16))), tmp_path, framework
@@ -497,7 +496,7 @@ print(total, part.name)
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_a_file_takes_memory_where_it_is_looked_at(framework: str, tmp_path: Path):
     size = 300 * 2**20
     entry = {"class": "a.Out", "fields": ["states", "table", "name"]}
