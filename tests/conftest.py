@@ -1,5 +1,7 @@
 """`pytest --without torch,jax`: the suite as it is where these frameworks are not installed."""
 
+import contextlib
+import importlib
 import os
 import runpy
 from pathlib import Path
@@ -10,7 +12,7 @@ HIDING = Path(__file__).parent / "support" / "without"
 
 # By framework, what would not be installed either: parts of it, and what is built on it.
 PACKAGES = {
-    "torch": ("torch", "torchgen", "functorch", "accelerate", "captum", "peft", "tensordict"),
+    "torch": ("torch", "torchgen", "functorch", "accelerate", "captum", "peft", "tensordict", "triton"),
     "tensorflow": ("tensorflow", "keras"),
     "jax": ("jax", "jaxlib", "flax", "optax", "orbax"),
 }
@@ -31,3 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["MODELOUTPUTS_WITHOUT"] = ",".join(package for name in names for package in PACKAGES[name])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDING), os.environ.get("PYTHONPATH")]))
         runpy.run_path(str(HIDING / "sitecustomize.py"))
+    # PyTorch's compiler imports Triton where it is installed. TensorFlow's copy of LLVM, if it is loaded before that,
+    # makes the import end the process.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")

@@ -56,6 +56,7 @@ def test_the_facts_on_file_are_those_of_the_classes(name: str):
     assert recorded == declared, "write the file anew with `make facts`"
 
 
+@needs_one
 def test_no_framework_is_imported_to_list_them():
     code = (
         "import sys\n"

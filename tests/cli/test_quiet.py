@@ -8,7 +8,7 @@ from modeloutputs import save
 from modeloutputs.cli.quiet import is_startup_log
 
 from ..support.needs import needs
-from ..support.processes import run_python
+from ..support.processes import run_code, run_python
 from ..support.random_outputs import class_named, full
 
 FAIL = """
@@ -20,6 +20,17 @@ try:
     import tensorflow
 finally:
     os.write(2, b"after\\n")
+"""
+REGISTER = """
+from modeloutputs import ModelOutput, pytrees
+from modeloutputs.cli.quiet import hide_startup_logs
+class Mine(ModelOutput):
+    logits: int
+registered = []
+pytrees._registrar = lambda framework: lambda cls: registered.append(framework)
+hide_startup_logs()
+import tensorflow
+print(registered)
 """
 FAKE = r"""
 import os
@@ -47,6 +58,11 @@ def test_errors_stay_and_nothing_is_hidden_after_the_import(tmp_path: Path, leve
     assert shown[0].endswith("a library is broken")
     assert shown[1] == "after"
     assert shown[-1] == "RuntimeError: it does not start"
+
+
+def test_output_classes_are_registered_with_tensorflow_all_the_same(tmp_path: Path):
+    (tmp_path / "tensorflow.py").touch()
+    assert run_code(REGISTER, cwd=tmp_path) == "['tensorflow']"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from modeloutputs import FileFormatError, InputError, ModelOutput, load, save
+from modeloutputs import FileFormatError, InputError, ModelOutput, UsageError, load, save
 from modeloutputs.errors import CheckpointNotFoundError
 from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
@@ -26,17 +26,16 @@ from modeloutputs.frameworks import FRAMEWORKS
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    FRAMEWORK_PARAMS,
-    NEEDS,
     assert_same,
     counterpart_name,
     expected,
     lost,
     values,
 )
+from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = NEEDS["torch"], NEEDS["jax"], NEEDS["tensorflow"]
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 
@@ -460,7 +459,7 @@ def mappings(path: Path) -> list[range]:
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_tensors_are_the_file_itself(framework: str, tmp_path: Path):
     loaded = again(
         Custom(states=numbers(1000), table=(numbers(5), numbers(3).astype(ml_dtypes.bfloat16))), tmp_path, framework
@@ -497,7 +496,7 @@ print(total, part.name)
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_a_file_takes_memory_where_it_is_looked_at(framework: str, tmp_path: Path):
     size = 300 * 2**20
     entry = {"class": "a.Out", "fields": ["states", "table", "name"]}
@@ -738,10 +737,10 @@ def test_a_file_loads_where_its_framework_is_missing(missing: str, how: str, tmp
 # -- what cannot be saved ---------------------------------------------------------------------------------------------
 
 
-def refused(outputs: Any, folder: Path) -> str:
+def refused(outputs: Any, folder: Path, error: type[Exception] = InputError) -> str:
     """Return why outputs cannot be saved, having seen that nothing was written."""
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(error) as caught:
         save(outputs, folder / "never")
     assert sorted(path.name for path in folder.iterdir()) == before
     assert "\n" not in str(caught.value)
@@ -756,7 +755,7 @@ def test_what_has_no_place_in_a_file_is_named_by_its_place(tmp_path: Path):
     assert "states is of dtype str" in refused(Custom(states=np.array(["a"])), tmp_path)
     assert "states is a masked array" in refused(Custom(states=np.ma.masked_array([1.0], [True])), tmp_path)
     twice = Custom(table={"a.b": numbers(1), "a": {"b": numbers(2)}})
-    assert "two tensors stand at 'table.a.b': a key with dots" in refused(twice, tmp_path)
+    assert "two arrays are named 'table.a.b': a key that contains dots" in refused(twice, tmp_path, UsageError)
     assert "cannot be written: 'utf-8' codec" in refused(Custom(table={"\udc80": numbers(1)}), tmp_path)
     for value, name in ((None, "NoneType"), ("text", "str"), ({"a": Custom()}, "dict"), (3, "int")):
         assert refused(value, tmp_path) == f"save takes an output or a list of them; got a {name}"

@@ -19,8 +19,6 @@ from modeloutputs.output.container import field_names
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    FRAMEWORK_PARAMS,
-    NEEDS,
     STAND_INS,
     WITH_A_LOSS_OF_THE_BATCH,
     assert_same,
@@ -29,6 +27,7 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
+from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import array, class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
@@ -38,7 +37,7 @@ every_source = pytest.mark.parametrize("source", FRAMEWORK_PARAMS)
 every_pair = pytest.mark.parametrize(
     ("source", "to"),
     [
-        pytest.param(source, to, marks=[mark for name in (source, to) if name != "numpy" for mark in (NEEDS[name],)])
+        pytest.param(source, to, marks=needs(source, to))
         for source in (*FRAMEWORKS, "numpy")
         for to in (*FRAMEWORKS, "numpy")
         if source != to
@@ -50,7 +49,7 @@ def others_than(framework: str) -> list[Any]:
     return [param for param in FRAMEWORK_PARAMS if param.values != (framework,)]
 
 
-needs_torch, needs_jax, needs_tensorflow = NEEDS["torch"], NEEDS["jax"], NEEDS["tensorflow"]
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 
 
 class Custom(ModelOutput):
@@ -324,7 +323,7 @@ def test_of_the_same_framework_it_is_the_same_array():
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("to", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("to", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_a_variable_arrives_as_it_was(to: str):
     import tensorflow as tf
 
@@ -338,7 +337,7 @@ def test_a_variable_arrives_as_it_was(to: str):
 
 
 @needs_jax
-@pytest.mark.parametrize("source", [pytest.param(name, marks=NEEDS[name]) for name in ("torch", "tensorflow", "numpy")])
+@pytest.mark.parametrize("source", [pytest.param(name, marks=needs(name)) for name in ("torch", "tensorflow", "numpy")])
 def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source: str):
     for dtype in ("int64", "uint64"):
         there = moved(array(np.array([0, 1, 2**31 - 1], dtype), source), "jax")
@@ -354,7 +353,7 @@ def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source
 @needs_jax
 @pytest.mark.usefixtures("jax_with_64_bits")
 @pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex128"])
-@pytest.mark.parametrize("other", [pytest.param(name, marks=NEEDS[name]) for name in ("torch", "tensorflow", "numpy")])
+@pytest.mark.parametrize("other", [pytest.param(name, marks=needs(name)) for name in ("torch", "tensorflow", "numpy")])
 def test_jax_with_64_bits_takes_and_gives_every_bit(other: str, dtype: str):
     wanted = any_bits(dtype, (8, 4))
     there = moved(array(wanted, other), "jax")

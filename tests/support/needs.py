@@ -7,8 +7,6 @@ import pytest
 
 from modeloutputs.frameworks import FRAMEWORKS
 
-_TITLES = {name: framework.title for name, framework in FRAMEWORKS.items()}
-
 
 def is_installed(module: str) -> bool:
     """Return whether a top-level module can be imported; looked up without doing so."""
@@ -19,8 +17,8 @@ def is_installed(module: str) -> bool:
 
 def needs(*modules: str) -> pytest.MarkDecorator:
     """Return a mark that skips a test where one of these modules is not installed."""
-    absent = [_TITLES.get(module, module) for module in modules if not is_installed(module)]
-    return pytest.mark.skipif(bool(absent), reason=f"{' and '.join(absent)} not installed")
+    absent = [module for module in modules if not is_installed(module)]
+    return pytest.mark.skipif(bool(absent), reason=f"{' and '.join(absent) or 'nothing'} not installed")
 
 
 INSTALLED = [name for name in FRAMEWORKS if is_installed(name)]

@@ -30,7 +30,9 @@ def hide_startup_logs() -> None:
     `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows everything.
     """
     if os.environ.setdefault(_LEVEL, "2") != "0":
-        sys.meta_path.insert(0, _QuietFinder())
+        # After the finders before Python's own: that of `modeloutputs.pytrees` asks those after it.
+        finders = sys.meta_path
+        finders.insert(finders.index(importlib.machinery.PathFinder), _QuietFinder())
 
 
 def is_startup_log(line: bytes) -> bool:
