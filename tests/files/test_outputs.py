@@ -3,11 +3,9 @@
 import json
 import os
 import pickle
-import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +17,25 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-import modeloutputs.files.outputs as saved_outputs
-from modeloutputs import FileFormatError, InputError, ModelOutput, load, save
+from modeloutputs import FileFormatError, InputError, ModelOutput, UsageError, load, save
 from modeloutputs.errors import CheckpointNotFoundError
+from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
 from modeloutputs.frameworks import FRAMEWORKS
 
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    FRAMEWORK_PARAMS,
-    NEEDS,
     assert_same,
     counterpart_name,
     expected,
     lost,
     values,
 )
+from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = NEEDS["torch"], NEEDS["jax"], NEEDS["tensorflow"]
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 
@@ -389,7 +386,7 @@ def test_what_a_file_says_of_itself_is_read_without_its_tensors(tmp_path: Path):
     saved = read_saved(tmp_path / "file")
     assert [output.class_name.rpartition(".")[2] for output in saved.outputs] == ["Custom", "Other"]
     assert [output.fields for output in saved.outputs] == [["states", "table", "name"], ["scores"]]
-    assert (saved.several, saved.framework, list(saved.records)) == (True, "numpy", ["0.states"])
+    assert (saved.several, saved.framework, list(saved.tensors)) == (True, "numpy", ["0.states"])
 
 
 def version_1(path: Path, tensors: dict[str, np.ndarray], **header: Any) -> None:
@@ -462,7 +459,7 @@ def mappings(path: Path) -> list[range]:
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_tensors_are_the_file_itself(framework: str, tmp_path: Path):
     loaded = again(
         Custom(states=numbers(1000), table=(numbers(5), numbers(3).astype(ml_dtypes.bfloat16))), tmp_path, framework
@@ -499,7 +496,7 @@ print(total, part.name)
 
 
 @needs_proc
-@pytest.mark.parametrize("framework", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("framework", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_a_file_takes_memory_where_it_is_looked_at(framework: str, tmp_path: Path):
     size = 300 * 2**20
     entry = {"class": "a.Out", "fields": ["states", "table", "name"]}
@@ -551,32 +548,25 @@ def test_a_file_can_be_loaded_changed_and_saved_in_its_own_place(tmp_path: Path)
         assert_same(loaded.table, numbers(3))
 
 
-@pytest.mark.parametrize(
-    "replacement", [[Other(scores=numbers(50))], Custom(states=numbers(2, start=3)), "no file of ours"]
-)
+@pytest.mark.parametrize("replacement", [[Other(scores=numbers(50))], Custom(states=numbers(2, start=3)), "not ours"])
 def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(
     replacement: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Its header says where the tensors lie, which would be anywhere in another file."""
-    save(Custom(states=numbers(2)), tmp_path / "file")
-    last = Custom(states=numbers(900, start=9), table=numbers(7))
-    read = saved_outputs.read_safetensors_header
-    later: list[Callable[[], object]] = [lambda: save(last, tmp_path / "file")]
-    if isinstance(replacement, str):
-        (tmp_path / "other").write_text(replacement)
-        later.append(lambda: (tmp_path / "other").replace(tmp_path / "file"))
-    else:
-        later.append(lambda: save(replacement, tmp_path / "file"))
+    original = Custom(states=numbers(900, start=9), table=numbers(7))
+    save(original, tmp_path / "file")
+    read = safetensors._read_header
 
-    def read_and_replace(path: Path) -> Any:
-        try:
-            return read(path)
-        finally:
-            if later:
-                later.pop()()
+    def replace_and_read(path: Path, mapping: Any) -> Any:
+        if isinstance(replacement, str):
+            (tmp_path / "other").write_text(replacement)
+            (tmp_path / "other").replace(path)
+        else:
+            save(replacement, path)
+        return read(path, mapping)
 
-    monkeypatch.setattr(saved_outputs, "read_safetensors_header", read_and_replace)
-    assert_same(load(tmp_path / "file"), values(last))
+    monkeypatch.setattr(safetensors, "_read_header", replace_and_read)
+    assert_same(load(tmp_path / "file"), values(original))
 
 
 # -- classes that are not known ---------------------------------------------------------------------------------------
@@ -747,10 +737,10 @@ def test_a_file_loads_where_its_framework_is_missing(missing: str, how: str, tmp
 # -- what cannot be saved ---------------------------------------------------------------------------------------------
 
 
-def refused(outputs: Any, folder: Path) -> str:
+def refused(outputs: Any, folder: Path, error: type[Exception] = InputError) -> str:
     """Return why outputs cannot be saved, having seen that nothing was written."""
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(error) as caught:
         save(outputs, folder / "never")
     assert sorted(path.name for path in folder.iterdir()) == before
     assert "\n" not in str(caught.value)
@@ -765,7 +755,7 @@ def test_what_has_no_place_in_a_file_is_named_by_its_place(tmp_path: Path):
     assert "states is of dtype str" in refused(Custom(states=np.array(["a"])), tmp_path)
     assert "states is a masked array" in refused(Custom(states=np.ma.masked_array([1.0], [True])), tmp_path)
     twice = Custom(table={"a.b": numbers(1), "a": {"b": numbers(2)}})
-    assert "two tensors stand at 'table.a.b': a key with dots" in refused(twice, tmp_path)
+    assert "two arrays are named 'table.a.b': a key that contains dots" in refused(twice, tmp_path, UsageError)
     assert "cannot be written: 'utf-8' codec" in refused(Custom(table={"\udc80": numbers(1)}), tmp_path)
     for value, name in ((None, "NoneType"), ("text", "str"), ({"a": Custom()}, "dict"), (3, "int")):
         assert refused(value, tmp_path) == f"save takes an output or a list of them; got a {name}"
@@ -784,7 +774,7 @@ def test_what_nests_without_end_is_refused(tmp_path: Path):
 
 
 def test_a_description_that_no_reader_would_take_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"cannot be written: .*header too large"):
+    with pytest.raises(InputError, match=r"cannot be written: the header would take 1000"):
         save(Custom(), tmp_path / "file", notes={"a": "a" * 100_000_001})
     assert list(tmp_path.iterdir()) == []
 
@@ -821,35 +811,6 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path):
         save([Custom(states=numbers(9)), Custom(name=object())], tmp_path / "file")
     assert load(tmp_path / "file") == Custom(name="old")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-KILLED = """
-import os, signal, sys
-import numpy as np
-import safetensors.numpy
-from modeloutputs import ModelOutput, save
-class Custom(ModelOutput):
-    states: object = None
-
-def save_half(tensors, path, metadata=None):
-    whole(tensors, path, metadata=metadata)
-    os.truncate(path, os.path.getsize(path) // 2)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-whole, safetensors.numpy.save_file = safetensors.numpy.save_file, save_half
-save(Custom(states=np.ones(1000)), sys.argv[1])
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no such signal")
-def test_a_save_that_is_killed_leaves_the_old_file(tmp_path: Path):
-    save(Custom(name="old"), tmp_path / "file")
-    for name in ("file", "new"):
-        run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)], check=False)
-        assert run.returncode == -signal.SIGKILL
-    assert load(tmp_path / "file") == Custom(name="old")
-    assert not (tmp_path / "new").exists()
-    assert all(path.name.endswith(".partial") for path in tmp_path.iterdir() if path.name != "file")
 
 
 NO_ROOM = """

@@ -98,6 +98,9 @@ class Recorder:
 
 
 def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
+    expected_failure = getattr(report, "wasxfail", None)  # whose longrepr is the traceback
+    if expected_failure is not None:
+        return f"expected to fail: {expected_failure}"
     return report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 

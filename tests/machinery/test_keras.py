@@ -2,7 +2,6 @@
 """Outputs in Keras 3: its trees, models that return them, training, prediction, files; with each of its backends."""
 
 import functools
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from keras import ops
 from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
+from ..support.needs import needs
 from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_keras import (
@@ -44,11 +44,7 @@ pytestmark = [
 ]
 
 
-def needs(module: str, name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{name} is not installed")
-
-
-needs_torch, needs_jax = needs("torch", "PyTorch"), needs("jax", "JAX")
+needs_torch, needs_jax = needs("torch"), needs("jax")
 
 
 # -- trees ----------------------------------------------------------------------------------------------------------

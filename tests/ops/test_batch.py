@@ -24,17 +24,13 @@ from modeloutputs import (
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import field_contracts
 
+from ..support.needs import needs
 from ..support.random_outputs import class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
 Array = np.ndarray[Any, Any]
 Case = tuple[str, str]
 """The name of a class, and whose arrays it holds."""
-
-
-def needs(framework: str) -> pytest.MarkDecorator:
-    title = FRAMEWORKS[framework].title.replace("Flax", "JAX")
-    return pytest.mark.skipif(not FRAMEWORKS[framework].is_installed, reason=f"{title} is not installed")
 
 
 needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")

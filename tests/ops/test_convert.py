@@ -19,8 +19,6 @@ from modeloutputs.output.container import field_names
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    FRAMEWORK_PARAMS,
-    NEEDS,
     STAND_INS,
     WITH_A_LOSS_OF_THE_BATCH,
     assert_same,
@@ -29,6 +27,7 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
+from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import array, class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
@@ -38,7 +37,7 @@ every_source = pytest.mark.parametrize("source", FRAMEWORK_PARAMS)
 every_pair = pytest.mark.parametrize(
     ("source", "to"),
     [
-        pytest.param(source, to, marks=[mark for name in (source, to) if name != "numpy" for mark in (NEEDS[name],)])
+        pytest.param(source, to, marks=needs(source, to))
         for source in (*FRAMEWORKS, "numpy")
         for to in (*FRAMEWORKS, "numpy")
         if source != to
@@ -50,7 +49,7 @@ def others_than(framework: str) -> list[Any]:
     return [param for param in FRAMEWORK_PARAMS if param.values != (framework,)]
 
 
-needs_torch, needs_jax, needs_tensorflow = NEEDS["torch"], NEEDS["jax"], NEEDS["tensorflow"]
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 
 
 class Custom(ModelOutput):
@@ -324,7 +323,7 @@ def test_of_the_same_framework_it_is_the_same_array():
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("to", [pytest.param("torch", marks=NEEDS["torch"]), "numpy"])
+@pytest.mark.parametrize("to", [pytest.param("torch", marks=needs("torch")), "numpy"])
 def test_a_variable_arrives_as_it_was(to: str):
     import tensorflow as tf
 
@@ -338,7 +337,7 @@ def test_a_variable_arrives_as_it_was(to: str):
 
 
 @needs_jax
-@pytest.mark.parametrize("source", [pytest.param(name, marks=NEEDS[name]) for name in ("torch", "tensorflow", "numpy")])
+@pytest.mark.parametrize("source", [pytest.param(name, marks=needs(name)) for name in ("torch", "tensorflow", "numpy")])
 def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source: str):
     for dtype in ("int64", "uint64"):
         there = moved(array(np.array([0, 1, 2**31 - 1], dtype), source), "jax")
@@ -354,7 +353,7 @@ def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source
 @needs_jax
 @pytest.mark.usefixtures("jax_with_64_bits")
 @pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex128"])
-@pytest.mark.parametrize("other", [pytest.param(name, marks=NEEDS[name]) for name in ("torch", "tensorflow", "numpy")])
+@pytest.mark.parametrize("other", [pytest.param(name, marks=needs(name)) for name in ("torch", "tensorflow", "numpy")])
 def test_jax_with_64_bits_takes_and_gives_every_bit(other: str, dtype: str):
     wanted = any_bits(dtype, (8, 4))
     there = moved(array(wanted, other), "jax")
@@ -445,9 +444,9 @@ def test_tensors_without_values_in_one_piece_of_memory_are_refused():
     import torch
 
     message = refused(torch.eye(3).to_sparse(), "tensorflow")
-    assert message.startswith("f32[3,3] of torch.Tensor cannot be brought to tensorflow: can't convert Sparse")
+    assert message.startswith("f32[3,3] of torch on cpu cannot be converted to tensorflow: can't convert Sparse")
     assert "no data" in refused(torch.ones(3, device="meta"), "numpy")
-    with pytest.raises(InputError, match="cannot be brought to tensorflow"):
+    with pytest.raises(InputError, match="cannot be converted to tensorflow"):
         torch.func.vmap(lambda row: moved(row, "tensorflow"))(torch.ones(2, 2))
 
 
@@ -482,7 +481,7 @@ def refused_when_traced(jax: Any) -> str:
 )
 @pytest.mark.parametrize("to", others_than("tensorflow"))
 def test_what_a_framework_has_no_type_for_is_refused(to: str, values: np.ndarray):
-    assert "of numpy.ndarray cannot be brought to" in refused(values, to)
+    assert "of numpy cannot be converted to" in refused(values, to)
 
 
 @to_every_framework
@@ -758,7 +757,7 @@ def test_the_public_name_is_the_function_whatever_was_used_before():
 def test_a_framework_that_is_missing_is_named(framework: str, monkeypatch: pytest.MonkeyPatch):
     from modeloutputs.arrays import backends as arrays
 
-    arrays.arrays_named.cache_clear()
+    arrays.backend_named.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, framework, raising=False)
     folder = FRAMEWORKS[framework].folder
@@ -766,4 +765,4 @@ def test_a_framework_that_is_missing_is_named(framework: str, monkeypatch: pytes
         MissingDependencyError, match=rf"^framework '{framework}' is not .*install modeloutputs\[{folder}\]$"
     ):
         convert(Custom(states=np.ones(2)), framework)
-    arrays.arrays_named.cache_clear()
+    arrays.backend_named.cache_clear()

@@ -14,17 +14,11 @@ from modeloutputs import ModelOutput
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.container import field_names
 
+from .needs import needs
 from .random_outputs import framework_of
 from .spec_checks import PAGE
 
-NEEDS = {
-    name: pytest.mark.skipif(not framework.is_installed, reason=f"{framework.title} is not installed")
-    for name, framework in FRAMEWORKS.items()
-} | {"numpy": ()}
-"""Marks a test that needs a framework; nothing for NumPy."""
-
-FRAMEWORK_PARAMS = [pytest.param(name, marks=NEEDS[name]) for name in FRAMEWORKS]
-CLASS_PARAMS = [pytest.param(name, marks=NEEDS[framework]) for framework in PAGE for name in PAGE[framework]]
+CLASS_PARAMS = [pytest.param(name, marks=needs(framework)) for framework in PAGE for name in PAGE[framework]]
 
 EQUAL_LENGTHS = {"past": 3, "max_length": 3}
 """Sizes with which every layout of a cache holds the same values: no room behind what is filled."""

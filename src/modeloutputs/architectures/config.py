@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast, overload
 
 from ..errors import CheckpointError, InputError, nearest
-from ..files.checkpoints import atomic_path, find_checkpoint, read_json
+from ..files.atomic import atomic_path
+from ..files.checkpoints import find_checkpoint, read_json
 
 __all__ = ["PROBLEM_TYPES", "Alias", "Config"]
 

@@ -1,6 +1,5 @@
 """The command line: one file a command."""
 
-import os
 import sys
 import warnings
 from typing import Annotated
@@ -12,6 +11,7 @@ from .. import __version__
 from ..errors import ModelOutputsError
 from .classes import classes
 from .generate import generate
+from .quiet import hide_startup_logs
 from .run import run
 from .show import show
 
@@ -41,7 +41,7 @@ def _version(
 def main() -> None:
     """Run the command line; an error or warning of ours is one line on standard error, an error exit status 1."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells of the processor as it is imported
+    hide_startup_logs()
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         console.print(f"warning: {message}", markup=False)

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import MissingDependencyError
-from ..frameworks import FRAMEWORKS, Framework
-from ..output.contract import FieldContract, field_contracts
+from ..frameworks import FRAMEWORKS
+from ..output.contract import FieldContract
+from .facts import recorded_classes
 
 __all__ = ["classes"]
 
@@ -19,10 +20,10 @@ def classes(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """List every output class, its fields with their axes, and what makes a model return each."""
+    installed = [framework for framework in FRAMEWORKS.values() if framework.is_installed]
     found = {
-        framework: {cls: contracts for cls, contracts in _contracts(framework).items() if name.lower() in cls.lower()}
-        for framework in FRAMEWORKS.values()
-        if framework.is_installed
+        framework: {cls: fields for cls, fields in recorded_classes(framework).items() if name.lower() in cls.lower()}
+        for framework in installed
     }
     if not found:
         extras = "] or [".join(framework.folder for framework in FRAMEWORKS.values())
@@ -52,11 +53,6 @@ def classes(
 
 def _classes(count: int) -> str:
     return "class" if count == 1 else "classes"
-
-
-def _contracts(framework: Framework) -> dict[str, list[FieldContract]]:
-    outputs = framework.import_outputs()
-    return {name: field_contracts(getattr(outputs, name)) for name in outputs.__all__}
 
 
 def _table(contracts: list[FieldContract]) -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from ..arrays.backends import arrays_of
+from ..arrays.backends import get_backend
 from ..display.terminal import table
 from ..display.text import summary
 from ..output import ModelOutput
@@ -45,7 +45,7 @@ def print_json(value: Any) -> None:
 def _losses(output: ModelOutput) -> list[float]:
     """Return the loss, or losses: one for each part of a joined batch, or not reduced."""
     loss = output.get("loss")
-    return [] if loss is None else [float(value) for value in arrays_of(loss).numpy(loss).reshape(-1)]
+    return [] if loss is None else [float(value) for value in get_backend(loss).numpy(loss).reshape(-1)]
 
 
 def _rows(output: ModelOutput) -> list[tuple[str, str, str]]:

@@ -1,49 +1,32 @@
-"""Finds, reads and writes checkpoints: a folder or a hub id; safetensors in one file or in shards. No framework.
+"""Checkpoint folders: finds one by path or hub id, reads its JSON files, maps its weights. Imports no framework."""
 
-A safetensors file is 8 bytes of header length, a JSON header with each tensor's dtype, shape and byte range, and the
-bytes. Its header is read here, not through the safetensors library, which tells no byte ranges: with them each
-framework maps the file into memory its own way, without a copy.
-"""
-
-import contextlib
 import json
-import math
 import os
 import re
-import struct
-import tempfile
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, MissingDependencyError, first_line
+from .git_lfs import check_not_lfs_pointer
+from .safetensors import MappedTensor, map_safetensors
 
 __all__ = [
     "SAFETENSORS",
     "SAFETENSORS_INDEX",
-    "TensorRecord",
-    "atomic_path",
     "find_checkpoint",
-    "inside",
+    "map_checkpoint",
+    "read_index",
     "read_json",
-    "read_safetensors_header",
-    "read_weight_map",
+    "resolve_within",
+    "shard_paths",
 ]
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 
-# Bits of each element type that a safetensors header may name.
-DTYPE_BITS = {
-    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
-    "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
-}  # fmt: skip
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ("*.json", "*.txt", "*.jinja")
-_MAX_HEADER = 100_000_000  # bytes; the safetensors format's own limit
-_MAX_AXES = 64  # what NumPy takes
 
 
 # -- finding ------------------------------------------------------------------------------------------------------
@@ -95,7 +78,7 @@ def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     return Path(folder)
 
 
-def inside(folder: Path, name: str) -> Path:
+def resolve_within(folder: Path, name: str) -> Path:
     """Return the path of a file that another file names, refusing one that leads out of the folder.
 
     Raises:
@@ -121,25 +104,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, IsADirectoryError):
         raise CheckpointNotFoundError(f"{str(path.parent)!r} has no {path.name}; is it a checkpoint folder?") from None
     except (ValueError, RecursionError) as error:
+        check_not_lfs_pointer(path)
         raise FileFormatError(f"{str(path)!r} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise FileFormatError(f"{str(path)!r} should hold a JSON object, and holds a {type(content).__name__}")
     return cast("dict[str, Any]", content)
 
 
-@dataclass(frozen=True)
-class TensorRecord:
-    """Where one tensor lies: its file and byte range, with dtype (as safetensors names it) and shape."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-def read_weight_map(folder: Path) -> dict[str, TensorRecord] | None:
-    """Return every tensor of a checkpoint's safetensors files by name, or None where it has no such file.
+def map_checkpoint(folder: Path) -> dict[str, MappedTensor] | None:
+    """Map a checkpoint's safetensors files and return their tensors by name, or None if it has no such file.
 
     Raises:
         CheckpointError: the index names a shard that is missing or lies outside the folder, or a tensor that its
@@ -148,10 +121,10 @@ def read_weight_map(folder: Path) -> dict[str, TensorRecord] | None:
     """
     single, index = folder / SAFETENSORS, folder / SAFETENSORS_INDEX
     if single.is_file():
-        return read_safetensors_header(single)[0]
+        return map_safetensors(single).tensors
     if not index.is_file():
         return None
-    return _read_shards(folder, read_index(index))
+    return _map_shards(folder, read_index(index))
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -175,7 +148,7 @@ def shard_paths(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Path]:
         CheckpointError: one lies outside the folder.
         CheckpointNotFoundError: one is missing.
     """
-    paths = {name: inside(folder, name) for name in dict.fromkeys(weight_map.values())}
+    paths = {name: resolve_within(folder, name) for name in dict.fromkeys(weight_map.values())}
     missing = [name for name, path in paths.items() if not path.is_file()]
     if missing:
         raise CheckpointNotFoundError(
@@ -184,119 +157,9 @@ def shard_paths(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Path]:
     return paths
 
 
-def _read_shards(folder: Path, weight_map: Mapping[str, str]) -> dict[str, TensorRecord]:
-    shards = {name: read_safetensors_header(path)[0] for name, path in shard_paths(folder, weight_map).items()}
+def _map_shards(folder: Path, weight_map: Mapping[str, str]) -> dict[str, MappedTensor]:
+    shards = {name: map_safetensors(path).tensors for name, path in shard_paths(folder, weight_map).items()}
     for tensor, shard in weight_map.items():
         if tensor not in shards[shard]:
-            raise CheckpointError(f"the index of {str(folder)!r} says {tensor!r} is in {shard!r}, and it is not")
+            raise CheckpointError(f"the index of {str(folder)!r} says that {tensor!r} is in {shard!r}, and it is not")
     return {tensor: shards[shard][tensor] for tensor, shard in weight_map.items()}
-
-
-def read_safetensors_header(path: Path) -> tuple[dict[str, TensorRecord], dict[str, str]]:
-    """Return the tensors of a safetensors file by name, and its metadata, without reading the tensors.
-
-    Raises:
-        FileFormatError: the file is truncated, its header is not one, or its tensors overlap or leave gaps.
-    """
-    header, start, size = _read_header(path)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: __metadata__ is no JSON object")
-    records = {name: _record(path, name, entry, start, size) for name, entry in header.items()}
-    _check_cover(path, records, start, size)
-    return records, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()}
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """Return the header of a safetensors file, the byte at which it ends, and how many there are."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER + 1
-        if length > min(_MAX_HEADER, size - 8):
-            raise FileFormatError(f"{str(path)!r} is no safetensors file, or is cut off in its header ({size} bytes)")
-        text = file.read(length)
-    try:
-        header: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {error}") from None
-    if not isinstance(header, dict):
-        raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: not a JSON object")
-    return cast("dict[str, Any]", header), 8 + length, size
-
-
-def _record(path: Path, name: str, entry: Any, base: int, size: int) -> TensorRecord:
-    try:
-        dtype, shape, start, stop = _entry(entry)
-        bits = DTYPE_BITS[dtype]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"{str(path)!r} describes tensor {name!r} wrongly ({error!r})") from None
-    expected = math.prod(shape) * bits // 8
-    if stop - start != expected:
-        raise FileFormatError(
-            f"{str(path)!r} gives tensor {name!r} {stop - start} bytes, and {dtype} of shape {shape} takes {expected}"
-        )
-    if base + stop > size:
-        raise FileFormatError(f"{str(path)!r} is truncated: {name!r} ends at byte {base + stop}, the file at {size}")
-    return TensorRecord(path, dtype, shape, base + start, base + stop)
-
-
-def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """Take a header's entry apart; a bool, a fraction or a number beyond 64 bits is no size."""
-    dtype, shape, (start, stop) = entry["dtype"], list(entry["shape"]), entry["data_offsets"]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, stop)):
-        raise ValueError(f"shape {shape} and data_offsets {[start, stop]} should be whole numbers from 0")
-    if len(shape) > _MAX_AXES:
-        raise ValueError(f"{len(shape)} axes, more than {_MAX_AXES}")
-    return dtype, tuple(shape), start, stop
-
-
-def _check_cover(path: Path, records: Mapping[str, TensorRecord], start: int, size: int) -> None:
-    """Hold the format's rule that the tensors, one after the other, are all that follows the header."""
-    for name, record in sorted(records.items(), key=lambda item: (item[1].start, item[1].stop)):
-        if record.start != start:
-            raise FileFormatError(
-                f"{str(path)!r} is corrupt: tensor {name!r} should start at byte {start}, and starts at {record.start}"
-            )
-        start = record.stop
-    if start != size:
-        raise FileFormatError(f"{str(path)!r} is corrupt: its tensors end at byte {start}, the file at {size}")
-
-
-# -- writing ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def atomic_path(target: Path, *, forced: bool = True) -> Generator[Path, None, None]:
-    """Give a temporary path beside `target` that replaces it when the block ends well, and vanishes when it fails.
-
-    With `forced`, the bytes are on the disk before: not even a power failure leaves half a file.
-    """
-    if not target.parent.is_dir():
-        raise CheckpointNotFoundError(f"there is no folder {str(target.parent)!r} to write {target.name!r} into")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        if forced:
-            _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's bytes are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,21 +9,23 @@ once. The file is mapped into memory when it is loaded: what is not looked at is
 import functools
 import importlib
 import json
-import mmap
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from .. import pytrees as trees
-from ..arrays.backends import Arrays, arrays_named, arrays_of, is_array
-from ..errors import CheckpointNotFoundError, DefinitionError, FileFormatError, InputError, first_line
+from ..arrays.backends import backend_named, get_backend
+from ..arrays.base import Backend
+from ..errors import DefinitionError, FileFormatError, InputError, first_line
 from ..frameworks import FRAMEWORKS, Framework
 from ..ops.convert import check_names, convert_fields, counterpart
 from ..output import ModelOutput, field_names
-from .checkpoints import TensorRecord, atomic_path, read_safetensors_header
+from ..output.nested import flat_name, is_array, memory_identity, put_by_name
+from .atomic import atomic_path
+from .safetensors import MappedTensor, map_safetensors, nbytes, write_safetensors
 
 __all__ = ["SavedFile", "SavedOutput", "load", "read_saved", "save"]
 
@@ -36,14 +38,6 @@ _MAX_DEPTH = 100
 
 _MAX_NAME = 1000
 """Characters of a class's name."""
-
-_DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
-    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64",
-}  # fmt: skip
-
 
 # -- saving -------------------------------------------------------------------------------------------------------
 
@@ -65,19 +59,18 @@ def save(
 
     Raises:
         InputError: a field holds something that has no place in such a file, or the whole has none.
+        UsageError: a key that contains dots gives two arrays the same name.
     """
-    from safetensors import SafetensorError
-
     writing = _Writing()
     several, listed = not isinstance(outputs, ModelOutput), _listed(outputs)
     descriptions = [writing.describe_output(output, f"{i}." if several else "") for i, output in enumerate(listed)]
     header = {"version": 2, "several": several, "framework": writing.framework, "outputs": descriptions}
     metadata = {**_checked(notes or {}), _KEY: json.dumps(header)}
-    try:
-        with atomic_path(Path(path), forced=False) as temporary:
-            _write(writing.arrays, temporary, metadata)
-    except (SafetensorError, UnicodeError) as error:
-        raise InputError(f"{os.fspath(path)!r} cannot be written: {first_line(error)}") from None
+    with atomic_path(Path(path), flush=False) as temporary:
+        try:
+            write_safetensors(temporary, writing.arrays, metadata)
+        except (OSError, UnicodeError, InputError) as error:
+            raise InputError(f"{os.fspath(path)!r} cannot be written: {first_line(error)}") from None
 
 
 def _listed(outputs: Any) -> list[ModelOutput]:
@@ -127,39 +120,24 @@ class _Writing:
             return {"output": self.describe_output(value, f"{place}.", depth + 1)}
         if isinstance(value, (tuple, list)):
             kind, items = "tuple" if isinstance(value, tuple) else "list", enumerate(cast("list[Any]", value))
-            return {kind: [self._describe(item, f"{place}.{i}", depth + 1) for i, item in items]}
+            return {kind: [self._describe(item, flat_name(place, i), depth + 1) for i, item in items]}
         if isinstance(value, Mapping):
             entries = cast("Mapping[Any, Any]", value).items()
             if not all(isinstance(key, str) for key, _ in entries):
                 raise InputError(f"{place} has keys that are not strings; it cannot be saved")
-            return {"dict": {key: self._describe(item, f"{place}.{key}", depth + 1) for key, item in entries}}
+            return {"dict": {key: self._describe(item, flat_name(place, key), depth + 1) for key, item in entries}}
         raise InputError(f"{place} holds a {type(value).__name__}; arrays, tuples, dicts and plain values can be saved")
 
     def _put_aside(self, array: Any, place: str) -> str:
-        kind = arrays_of(array)
+        kind = get_backend(array)
         self._kinds[kind.name] = None
-        identity = _identity(array)
+        identity = memory_identity(array)
         if identity not in self._names:
             if place == "__metadata__":
                 raise InputError(f"a tensor cannot be called {place!r} in such a file; rename the field")
-            if place in self.arrays:
-                raise InputError(
-                    f"two tensors stand at {place!r}: a key with dots reads like what is nested; rename it"
-                )
+            put_by_name(self.arrays, place, _values(array, kind, place))
             self._names[identity] = place
-            self.arrays[place] = _values(array, kind, place)
         return self._names[identity]
-
-
-def _identity(array: Any) -> Any:
-    """Tell one array that stands in two places from two arrays: by memory where that is known, else by object."""
-    if hasattr(array, "data_ptr") and array.device.type != "meta" and array.numel():
-        try:
-            memory = array.data_ptr(), tuple(array.shape), array.stride(), array.device
-        except RuntimeError:
-            return id(array)  # sparse, or a stand-in for others: not in one piece of memory
-        return *memory, array.dtype, array.is_conj(), array.is_neg()  # the last two: read otherwise than they lie there
-    return id(array)
 
 
 def _is_plain(value: Any) -> bool:
@@ -170,26 +148,15 @@ def _class_name(cls: type[ModelOutput]) -> str:
     return _GENERIC.get(cls) or f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _values(array: Any, kind: Arrays, place: str) -> Any:
+def _values(array: Any, kind: Backend, place: str) -> Any:
     try:
         values = kind.numpy(array)
     except Exception as error:  # noqa: BLE001  # each framework has its own error for what has no values
         raise InputError(f"{place} has no values that could be saved: {first_line(error)}") from None
     if hasattr(values, "mask"):
         raise InputError(f"{place} is a masked array, and a safetensors file holds no masks; fill it first")
-    if values.dtype.name not in _DTYPES.values():
-        known = ", ".join(_DTYPES.values())
-        raise InputError(f"{place} is of dtype {values.dtype.name}; a safetensors file holds {known}")
+    nbytes(place, values)
     return values
-
-
-def _write(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str]) -> None:
-    import numpy as np
-    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
-
-    # `ascontiguousarray` gives a number an axis.
-    contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
-    save_file(contiguous, path, metadata=metadata)
 
 
 # -- loading ------------------------------------------------------------------------------------------------------
@@ -215,7 +182,7 @@ class SavedFile:
     framework: str | None
     """What the arrays were of; None in files of version 1, which did not say."""
 
-    records: dict[str, TensorRecord]
+    tensors: dict[str, MappedTensor]
     notes: dict[str, str]
 
 
@@ -226,8 +193,8 @@ def read_saved(path: str | os.PathLike[str]) -> SavedFile:
         CheckpointNotFoundError: there is no such file.
         FileFormatError: it is truncated or corrupt, or holds no output.
     """
-    path = _existing(path)
-    records, metadata = read_safetensors_header(path)
+    path = Path(path)
+    tensors, metadata = map_safetensors(path)
     if _KEY not in metadata:
         raise FileFormatError(f"{str(path)!r} holds tensors, but no output saved by modeloutputs")
     try:
@@ -243,18 +210,12 @@ def read_saved(path: str | os.PathLike[str]) -> SavedFile:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{str(path)!r} describes its output wrongly ({error!r})") from None
-    if not named <= records.keys():
-        raise FileFormatError(f"{str(path)!r} lacks the tensors {_few(named - records.keys())} of its output")
+    if not named <= tensors.keys():
+        raise FileFormatError(f"{str(path)!r} lacks the tensors {_few(named - tensors.keys())} of its output")
     if not several and len(outputs) != 1:
         raise FileFormatError(f"{str(path)!r} describes {len(outputs)} outputs, and says that they are no list")
     known = framework if framework in list(FRAMEWORKS) else "numpy"
-    return SavedFile(outputs, several, known if version == 2 else None, records, metadata)
-
-
-def _existing(path: str | os.PathLike[str]) -> Path:
-    if not Path(path).is_file():
-        raise CheckpointNotFoundError(f"there is no file {str(path)!r}")
-    return Path(path)
+    return SavedFile(outputs, several, known if version == 2 else None, tensors, metadata)
 
 
 def _as(kind: type, value: Any) -> Any:
@@ -337,30 +298,12 @@ def load(
             framework has no such element type.
         MissingDependencyError: the framework asked for is not installed.
     """
-    saved, file = _map(Path(path))
+    saved = read_saved(path)
     check_names("fields", fields or (), _fields(saved.outputs), repr(os.fspath(path)))
     check_names("drop", drop, _fields(_all_outputs(saved)) if drop else (), repr(os.fspath(path)))
-    arrays = _MappedArrays(file, saved.records, arrays_named(framework) if framework else _default_arrays(saved))
+    arrays = _MappedArrays(saved.tensors, backend_named(framework) if framework else _default_arrays(saved))
     outputs = [_restore_output(output, arrays, framework, fields, drop) for output in saved.outputs]
     return outputs if saved.several else outputs[0]
-
-
-def _map(path: Path) -> tuple[SavedFile, mmap.mmap]:
-    """Map a file and read what it says of itself; anew where another has taken its place in between."""
-    while True:
-        with _existing(path).open("rb") as file:
-            try:
-                saved = read_saved(path)
-            except FileFormatError:
-                if _is_at(path, file):
-                    raise
-                continue
-            if _is_at(path, file):
-                return saved, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-
-
-def _is_at(path: Path, file: IO[bytes]) -> bool:
-    return os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _all_outputs(saved: SavedFile) -> Iterator[SavedOutput]:
@@ -374,25 +317,24 @@ def _fields(outputs: Iterable[SavedOutput]) -> set[str]:
     return {name for output in outputs for name in output.fields}
 
 
-def _default_arrays(saved: SavedFile) -> Arrays:
+def _default_arrays(saved: SavedFile) -> Backend:
     try:
-        return arrays_named(saved.framework or "torch")
+        return backend_named(saved.framework or "torch")
     except ImportError:  # not installed, or not in working order
-        return arrays_named("numpy")
+        return backend_named("numpy")
 
 
 class _MappedArrays:
     """The tensors of a file by name, each made when it is first asked for."""
 
-    def __init__(self, file: mmap.mmap, records: Mapping[str, TensorRecord], kind: Arrays) -> None:
+    def __init__(self, tensors: Mapping[str, MappedTensor], kind: Backend) -> None:
         self.kind = kind
-        self._file = file
-        self._records = records
+        self._tensors = tensors
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            values = self._values(self._records[name])
+            values = self._tensors[name].numpy()
             try:
                 self._made[name] = self.kind.from_numpy(values)
             except InputError:
@@ -401,36 +343,6 @@ class _MappedArrays:
                 reason = f"{values.dtype.name} cannot be loaded into {self.kind.name}: {first_line(error)}"
                 raise InputError(f"{name[:60]!r} of dtype {reason}") from None
         return self._made[name]
-
-    def _values(self, record: TensorRecord) -> Any:
-        try:
-            return self._view(record)
-        except ValueError as error:  # no bytes, and sizes beyond all memory; or more axes than this NumPy knows
-            reason = f"{record.shape} is no shape of {record.dtype}: {first_line(error)}"
-            raise FileFormatError(f"{str(record.path)!r} describes its output wrongly: {reason}") from None
-
-    def _view(self, record: TensorRecord) -> Any:
-        import numpy as np
-
-        dtype = _dtype(record.dtype)
-        if record.start == record.stop:
-            return np.empty(record.shape, dtype)
-        count = (record.stop - record.start) // dtype.itemsize
-        flat = np.frombuffer(self._file, dtype, count, record.start)
-        if not flat.flags.aligned:
-            flat = flat.copy()  # other writers may leave tensors anywhere, and PyTorch needs them aligned
-        return flat.reshape(record.shape)
-
-
-def _dtype(name: str) -> Any:
-    import numpy as np
-
-    try:
-        return np.dtype(_DTYPES[name])
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, _DTYPES[name]))
 
 
 def _restore_output(

@@ -14,12 +14,15 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from ..arrays.backends import Arrays, arrays_of, dtype_name, holds, is_array, to_numpy
+from ..arrays import tracing
+from ..arrays.backends import get_backend, to_numpy
+from ..arrays.base import Backend
+from ..arrays.dtypes import can_represent, dtype_name
 from ..display.text import shape_of, summary
 from ..errors import ContractError, InputError, UsageError, nearest
 from ..output import ModelOutput, field_names
-from ..output import callers as _unpacking
-from ..output.contract import LENGTHS, ROWS
+from ..output.contract import BATCH_AXIS, PADDABLE_AXES
+from ..output.nested import is_array
 from .mapping import Leaf, Padding, Walk
 
 __all__ = ["concat", "pad", "select", "split", "unpad"]
@@ -32,7 +35,7 @@ FILLED_FROM_FRONT = frozenset({"max_length", "new"})
 """Axes whose padding is always on the right: a cache of constant shape, and the tokens that `generate` chose."""
 
 # Logits may be of the last positions of `seq` alone, where a model was told to keep no others.
-_AGREEING = LENGTHS - {"seq"}
+_AGREEING = PADDABLE_AXES - {"seq"}
 
 
 # -- operations -----------------------------------------------------------------------------------------------------
@@ -67,8 +70,8 @@ def concat(outputs: Iterable[Output], *, side: Side = "right", padding: Padding 
         kind = _one_kind(leaf, arrays)
         if leaf.row_axis is None:
             return _listed(kind, leaf, arrays)
-        if leaf.axes[leaf.row_axis] != ROWS:
-            rows.extend(() if rows else [_sizes(output).get(ROWS) for output in outputs])
+        if leaf.axes[leaf.row_axis] != BATCH_AXIS:
+            rows.extend(() if rows else [_sizes(output).get(BATCH_AXIS) for output in outputs])
             _check_several(leaf, arrays, rows)
         lefts = {axis: sides(leaf.axes[axis]) for axis in _ragged(leaf, arrays)}
         if not lefts:
@@ -119,7 +122,7 @@ def select(output: Output, rows: Any) -> Output:
         array, axis = arrays[0], leaf.row_axis
         if axis is None:
             return None
-        kind, several = arrays_of(array), _several(leaf, array, count)
+        kind, several = get_backend(array), _several(leaf, array, count)
         if several == 1:
             return kind.take(array, wanted, axis)
         shape = tuple(array.shape)
@@ -162,7 +165,7 @@ def pad(output: Output, *, side: Side = "right", padding: Padding = None, **leng
         widths = [
             (count, 0) if count and sides(name) else (0, count) for name, count in zip(leaf.axes, missing, strict=True)
         ]
-        return arrays_of(array).pad(array, widths, _filling(leaf, array, padding))
+        return get_backend(array).pad(array, widths, _filling(leaf, array, padding))
 
     return Walk(widen).outputs([output])
 
@@ -194,9 +197,9 @@ def unpad(output: Output, attention_mask: Any = None, encoder_attention_mask: An
     columns = [dict[str, Any]() for _ in range(rows)]
     # How far each row's cache of constant shape is filled, and which tokens `generate` chose, where there are such.
     filled = _array_of(output, _is_cache_index)
-    generated = _array_of(output, lambda leaf: leaf.field == "generated" and leaf.axes == (ROWS, "total"))
+    generated = _array_of(output, lambda leaf: leaf.field == "generated" and leaf.axes == (BATCH_AXIS, "total"))
     for given, what, names in (
-        (attention_mask, "attention_mask", LENGTHS - {"enc_seq"}),
+        (attention_mask, "attention_mask", PADDABLE_AXES - {"enc_seq"}),
         (encoder_attention_mask, "encoder_attention_mask", {"enc_seq"}),
     ):
         if given is None:
@@ -229,7 +232,7 @@ def _sizes(output: ModelOutput, agreeing: Collection[str] = ()) -> dict[str, Any
             known = sizes.setdefault(name, size)
             if known is None or size is None:
                 sizes[name] = size if known is None else known
-            elif (name == ROWS or name in agreeing) and size != known:
+            elif (name == BATCH_AXIS or name in agreeing) and size != known:
                 raise ContractError(
                     f"{type(output).__name__}.{leaf.place}: {name} is {size}, and {known} in the fields before it"
                 )
@@ -242,11 +245,11 @@ def _sizes(output: ModelOutput, agreeing: Collection[str] = ()) -> dict[str, Any
 
 def _rows(output: ModelOutput) -> Any:
     sizes = _sizes(output)
-    if ROWS not in sizes:
+    if BATCH_AXIS not in sizes:
         raise ContractError(
-            f"{type(output).__name__} has no field with an axis {ROWS!r}: its rows cannot be told apart"
+            f"{type(output).__name__} has no field with an axis {BATCH_AXIS!r}: its rows cannot be told apart"
         )
-    return sizes[ROWS]
+    return sizes[BATCH_AXIS]
 
 
 def _known_rows(output: ModelOutput) -> int:
@@ -262,7 +265,7 @@ def _known_rows(output: ModelOutput) -> int:
 def _several(leaf: Leaf, array: Any, rows: int | None) -> int:
     """Return how many entries of an array each row has: more than one where the axis is `batch*choices`."""
     size, name = array.shape[cast("int", leaf.row_axis)], leaf.axes[cast("int", leaf.row_axis)]
-    if name == ROWS or rows == 0:
+    if name == BATCH_AXIS or rows == 0:
         return 1
     if rows is None or size is None:
         raise InputError(
@@ -303,7 +306,7 @@ def _narrow(output: Output, rows: int, start: int, stop: int) -> Output:
         if axis is None:
             return None
         several = _several(leaf, array, rows)
-        return arrays_of(array).narrow(array, axis, start * several, stop * several)
+        return get_backend(array).slice_along(array, axis, start * several, stop * several)
 
     return Walk(narrow).outputs([output])
 
@@ -320,11 +323,11 @@ def _indices(rows: Any, count: int | None) -> Any:
     import numpy as np
 
     given = rows
-    if _unpacking.in_compiler_trace() and not is_array(rows):
+    if tracing.in_compiler_trace() and not is_array(rows):
         return _constant_indices(list(rows), count)
     if is_array(rows):
-        kind = arrays_of(rows)
-        if kind.name == "torch" and (_unpacking.in_compiler_trace() or rows.device.type != "cpu"):
+        kind = get_backend(rows)
+        if kind.name == "torch" and (tracing.in_compiler_trace() or rows.device.type != "cpu"):
             return _unseen_indices(rows, kind, count)
         try:
             rows = kind.numpy(rows)
@@ -361,7 +364,7 @@ def _constant_indices(rows: list[Any], count: Any) -> list[int]:
     return [row + count if row < 0 else row for row in rows]
 
 
-def _unseen_indices(rows: Any, kind: Arrays, count: int | None) -> Any:
+def _unseen_indices(rows: Any, kind: Backend, count: int | None) -> Any:
     """Return indices whose values are not at hand, after a look at what is known of them."""
     name, shape = dtype_name(rows.dtype), shape_of(rows)
     if (shape is not None and len(shape) != 1) or not (name == "bool" or "int" in name):
@@ -382,28 +385,21 @@ def _no_indices(rows: Any) -> InputError:
 # -- joining --------------------------------------------------------------------------------------------------------
 
 
-def _one_kind(leaf: Leaf, arrays: list[Any]) -> Arrays:
+def _one_kind(leaf: Leaf, arrays: list[Any]) -> Backend:
     """Return the operations for arrays of one framework, dtype and device; refuse a mixture."""
-    kind = arrays_of(arrays[0])
+    kind = get_backend(arrays[0])
     kinds: set[Any] = {type(array) for array in arrays}
-    if len(kinds) == 1 == len({_character(array, kind) for array in arrays}):
+    if len(kinds) == 1 == len({kind.joining_key(array) for array in arrays}):
         return kind
-    first = _character(arrays[0], kind)
+    first = kind.joining_key(arrays[0])
     for i, array in enumerate(arrays):
-        if _character(array, arrays_of(array)) != first:
+        own = get_backend(array)
+        if own.joining_key(array) != first:
             raise UsageError(
-                f"{leaf.place} is {_described(arrays[0], kind)} in outputs[0] and "
-                f"{_described(array, arrays_of(array))} in outputs[{i}]; bring them together with .to() or convert()"
+                f"{leaf.place} is {kind.describe(arrays[0])} in outputs[0] and "
+                f"{own.describe(array)} in outputs[{i}]; bring them together with .to() or convert()"
             )
     return kind
-
-
-def _character(array: Any, kind: Arrays) -> Any:
-    return (kind, array.dtype, array.device if kind.name == "torch" else None)
-
-
-def _described(array: Any, kind: Arrays) -> str:
-    return f"{summary(array)} of {kind.name}" + (f" on {array.device}" if kind.name == "torch" else "")
 
 
 def _ragged(leaf: Leaf, arrays: list[Any]) -> list[int]:
@@ -417,13 +413,13 @@ def _ragged(leaf: Leaf, arrays: list[Any]) -> list[int]:
         is_unknown = None in sizes  # before the graph runs
         if axis == leaf.row_axis or (len(set(sizes)) == 1 and not is_unknown):
             continue
-        if name in LENGTHS:
+        if name in PADDABLE_AXES:
             ragged.append(axis)
         elif not is_unknown:
             other = next(i for i, size in enumerate(sizes) if size != sizes[0])
             raise ContractError(
                 f"{leaf.place}: {name} is {sizes[0]} in outputs[0] and {sizes[other]} in outputs[{other}]; "
-                f"only {', '.join(sorted(LENGTHS))} can be padded"
+                f"only {', '.join(sorted(PADDABLE_AXES))} can be padded"
             )
     return ragged
 
@@ -436,16 +432,16 @@ def _check_several(leaf: Leaf, arrays: list[Any], rows: list[Any]) -> None:
         if count != expected:
             raise ContractError(
                 f"{leaf.place}: {leaf.axes[cast('int', leaf.row_axis)]} has {expected} for each row in "
-                f"outputs[{first}] and {count} in outputs[{i}]; only {', '.join(sorted(LENGTHS))} can be padded"
+                f"outputs[{first}] and {count} in outputs[{i}]; only {', '.join(sorted(PADDABLE_AXES))} can be padded"
             )
 
 
-def _listed(kind: Arrays, leaf: Leaf, arrays: list[Any]) -> Any:
+def _listed(kind: Backend, leaf: Leaf, arrays: list[Any]) -> Any:
     """Join what is not of rows: numbers, and lists of them."""
     rank = len(leaf.axes)
     if rank > 1:
         raise ContractError(
-            f"{leaf.place} ({' '.join(leaf.axes)}) has no axis {ROWS!r}, so it cannot be joined; drop it first"
+            f"{leaf.place} ({' '.join(leaf.axes)}) has no axis {BATCH_AXIS!r}, so it cannot be joined; drop it first"
         )
     if not rank:
         return kind.stack(arrays)
@@ -460,7 +456,7 @@ def _sides(side: Any) -> Callable[[str], bool]:
     given: dict[Any, Any] = dict(cast("Mapping[Any, Any]", side)) if isinstance(side, Mapping) else {"": side}
     if any(value not in ("left", "right") for value in given.values()):
         raise InputError(f"side is {side!r}; expected 'left' or 'right', or one of them by axis name")
-    known = sorted(LENGTHS - FILLED_FROM_FRONT)
+    known = sorted(PADDABLE_AXES - FILLED_FROM_FRONT)
     for name in given:
         if name and name not in known:
             raise InputError(f"side names {name!r}, no axis whose padding has a side{nearest(name, known)}")
@@ -496,7 +492,7 @@ def _fields_within(value: Any) -> list[str]:
 def _filling(leaf: Leaf, array: Any, padding: Padding) -> float:
     """Return what an array's padding holds."""
     value = leaf.padding(padding)
-    if not _unpacking.in_compiler_trace() and not holds(array, value):
+    if not tracing.in_compiler_trace() and not can_represent(array.dtype, value):
         raise InputError(
             f"{leaf.place} is {summary(array)}, which cannot hold a padding of {value}; "
             f"pass padding={{{leaf.field!r}: ...}}"
@@ -506,7 +502,7 @@ def _filling(leaf: Leaf, array: Any, padding: Padding) -> float:
 
 def _length(owner: str, name: str, length: Any, sizes: Mapping[str, Any]) -> int:
     """Return the length that an axis is to have, held against that which it has."""
-    able = [known for known in sizes if known in LENGTHS]
+    able = [known for known in sizes if known in PADDABLE_AXES]
     if name not in able:
         raise InputError(f"{owner} has no axis {name!r} that can be padded{nearest(name, able)}")
     wanted = _integer(length)
@@ -559,14 +555,14 @@ def _array_of(output: ModelOutput, is_wanted: Callable[[Leaf], bool]) -> Any:
 
     def see(leaf: Leaf, arrays: list[Any]) -> None:
         if is_wanted(leaf):
-            found.append(arrays_of(arrays[0]).numpy(arrays[0]))
+            found.append(get_backend(arrays[0]).numpy(arrays[0]))
 
     Walk(see).outputs([output])
     return found[0] if found else None
 
 
 def _is_cache_index(leaf: Leaf) -> bool:
-    return leaf.place.endswith(".cache_index") and leaf.axes == (ROWS,)
+    return leaf.place.endswith(".cache_index") and leaf.axes == (BATCH_AXIS,)
 
 
 def _cached(tokens: Any, filled: int, row: int) -> Any:
@@ -589,8 +585,8 @@ def _without_padding(
         array = arrays[0]
         if leaf.row_axis is None:
             return None
-        kind, several = arrays_of(array), _several(leaf, array, rows)
-        array = kind.narrow(array, leaf.row_axis, row * several, (row + 1) * several)
+        kind, several = get_backend(array), _several(leaf, array, rows)
+        array = kind.slice_along(array, leaf.row_axis, row * several, (row + 1) * several)
         if _is_cache_index(leaf) and "max_length" in columns:
             return kind.from_numpy(kind.numpy(array) * 0 + len(columns["max_length"]))
         for axis, name in enumerate(leaf.axes):
@@ -602,12 +598,12 @@ def _without_padding(
     return Walk(keep).outputs([output])
 
 
-def _kept(kind: Arrays, array: Any, axis: int, columns: Any) -> Any:
+def _kept(kind: Backend, array: Any, axis: int, columns: Any) -> Any:
     if len(columns) == array.shape[axis]:
         return array
     start, stop = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
     if stop - start == len(columns):
-        return kind.narrow(array, axis, start, stop)
+        return kind.slice_along(array, axis, start, stop)
     return kind.take(array, columns, axis)
 
 

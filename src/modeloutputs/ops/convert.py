@@ -6,25 +6,31 @@ tensor for each layer in TensorFlow, and in FlaxBaseModelOutputWithPast a dict o
 other class has no place for is refused, unless it is dropped by name.
 """
 
-import types
-import typing
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..arrays.backends import Arrays, arrays_named, arrays_of, is_array, map_arrays, rebuilt
+from ..arrays.backends import backend_named, get_backend
+from ..arrays.base import Backend
 from ..display.text import summary
 from ..errors import InputError, UsageError, first_line, nearest
 from ..frameworks import FRAMEWORKS, Framework
 from ..output import ModelOutput, field_names
-from ..output.contract import annotations, axes_of, resembles
+from ..output.nested import is_array, map_arrays, map_leaves, walk
+from ..output.schema import (
+    ArraySchema,
+    MappingSchema,
+    OtherSchema,
+    Schema,
+    SequenceSchema,
+    TupleSchema,
+    axes_of,
+    matches_structure,
+    options_of,
+    schema_of,
+)
 
 __all__ = ["check_names", "convert", "convert_fields", "counterpart"]
-
-_UNIONS = (typing.Union, types.UnionType)
-
-_ALIGNMENT = 64
-"""Bytes at whose multiples TensorFlow and JAX want arrays to begin."""
 
 _NEAREST = {
     "BaseModelOutputWithCrossAttentions": "BaseModelOutputWithPastAndCrossAttentions",
@@ -59,9 +65,9 @@ def convert(output: ModelOutput, to: str | type[ModelOutput], *, drop: Collectio
         raise UsageError(f"convert takes one output; got a {type(output).__name__}")
     check_names("drop", drop, set(_fields_within(output)), type(output).__name__)
     if isinstance(to, type):
-        target, kind = to, arrays_named(_framework_of(to.__module__, to.__name__).name)
+        target, kind = to, backend_named(_framework_of(to.__module__, to.__name__).name)
     else:
-        kind = arrays_named(to)
+        kind = backend_named(to)
         target = _counterpart_or_same(type(output), kind)
     return convert_fields(_without(output, drop), target, kind, type(output), drop)
 
@@ -81,19 +87,16 @@ def check_names(argument: str, names: Collection[str], known: Collection[str], o
 
 def _fields_within(value: Any) -> Iterator[str]:
     """Yield the names of the fields of all outputs in a nested value."""
-    if isinstance(value, ModelOutput):
-        yield from field_names(value)
-    if isinstance(value, (tuple, list, Mapping)):
-        nested = cast("Any", value)
-        for item in nested.values() if isinstance(value, Mapping) else nested:
-            yield from _fields_within(item)
+    for _, found in walk(value):
+        if isinstance(found, ModelOutput):
+            yield from field_names(found)
 
 
 def _without(output: ModelOutput, drop: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in output.items() if name not in drop}
 
 
-def _counterpart_or_same(cls: type[ModelOutput], kind: Arrays) -> type[ModelOutput]:
+def _counterpart_or_same(cls: type[ModelOutput], kind: Backend) -> type[ModelOutput]:
     return (counterpart(cls.__module__, cls.__name__, kind.name) if kind.name in FRAMEWORKS else None) or cls
 
 
@@ -122,7 +125,7 @@ def _framework_of(module: str, name: str) -> Framework:
 def convert_fields(
     fields: Mapping[str, Any],
     target: type[ModelOutput],
-    kind: Arrays,
+    kind: Backend,
     source: type[ModelOutput] | None = None,
     drop: Collection[str] = (),
 ) -> Any:
@@ -144,55 +147,49 @@ def convert_fields(
             f"{target.__name__} has no field {', '.join(lacking)}; leave out what it lacks with drop={tuple(lacking)!r}"
         )
     moved = map_arrays(lambda array: _move(array, kind), dict(fields))
-    moved = {name: _outputs_converted(value, kind, drop) for name, value in moved.items()}
+    moved = map_leaves(lambda value: _output_converted(value, kind, drop), moved, lambda v: isinstance(v, ModelOutput))
     if source is not target:
         for name, lay_out in (("loss", _as_loss), ("past_key_values", _as_cache)):
             if name in moved:
-                own = None if source is None else annotations(source)[name]
-                place = _Place(f"{target.__name__}.{name}", annotations(target)[name], own, kind)
+                own = None if source is None else schema_of(source)[name]
+                place = _Place(f"{target.__name__}.{name}", schema_of(target)[name], own, kind)
                 moved[name] = lay_out(moved[name], place)
     names = [name for name in field_names(target) if name in moved]
     return target.unflatten(names, [moved[name] for name in names])
 
 
-def _outputs_converted(value: Any, kind: Arrays, drop: Collection[str]) -> Any:
-    """Give the outputs within a value, whose arrays are of `kind` by now, the classes that go with them."""
-    if isinstance(value, ModelOutput):
-        cls = type(value)
-        return convert_fields(_without(value, drop), _counterpart_or_same(cls, kind), kind, cls, drop)
-    if next(_fields_within(value), None) is None:
+def _output_converted(value: Any, kind: Backend, drop: Collection[str]) -> Any:
+    """Give an output within another, whose arrays are of `kind` by now, the class that goes with them."""
+    if not isinstance(value, ModelOutput):
         return value
-    if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return rebuilt(value, {name: _outputs_converted(item, kind, drop) for name, item in items})
-    return rebuilt(value, [_outputs_converted(item, kind, drop) for item in value])
+    cls = type(value)
+    return convert_fields(_without(value, drop), _counterpart_or_same(cls, kind), kind, cls, drop)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A field that is laid out anew: its name, its annotation there and, where known, here."""
+    """A field that is laid out anew: its name, its schema there and, where known, here."""
 
     name: str
-    annotation: Any
-    source: Any
-    kind: Arrays
+    schema: Schema
+    source: Schema | None
+    kind: Backend
 
 
-def _options(annotation: Any) -> list[Any]:
-    """Return the alternatives of an annotation that say something of arrays."""
-    options = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
-    return [option for option in options if hasattr(option, "dim_str") or typing.get_origin(option) is not None]
+def _options(schema: Schema) -> list[Schema]:
+    """Return the alternatives of a schema that say something of arrays."""
+    return [option for option in options_of(schema) if not isinstance(option, OtherSchema)]
 
 
 # -- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _move(array: Any, kind: Arrays) -> Any:
-    own = arrays_of(array)
+def _move(array: Any, kind: Backend) -> Any:
+    own = get_backend(array)
     if own is kind:
         return array
     array = own.detach(array)
-    if kind.name != "numpy" and _can_share(array, own):
+    if kind.name != "numpy" and own.exports_dlpack(array):
         try:
             return kind.from_dlpack(array)
         except InputError:
@@ -204,23 +201,10 @@ def _move(array: Any, kind: Arrays) -> Any:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  # and its own for what has no values, or is of no type that it knows
-        raise InputError(f"{_described(array)} cannot be brought to {kind.name}: {first_line(error)}") from None
+        raise InputError(f"{own.describe(array)} cannot be converted to {kind.name}: {first_line(error)}") from None
 
 
-def _can_share(array: Any, own: Arrays) -> bool:
-    """Whether the memory of an array holds its values, laid out as the other framework assumes without a look."""
-    if own.name == "tensorflow":
-        return array.dtype.as_numpy_dtype is not object  # TensorFlow ends the process when asked for that memory
-    if own.name != "torch":
-        return own.name == "jax"
-    try:
-        is_whole = bool(array.is_contiguous()) and array.data_ptr() % _ALIGNMENT == 0
-    except RuntimeError:
-        return False  # what is sparse, or stands for others, as in `vmap`, has no memory of that kind
-    return is_whole and not array.is_conj() and not array.is_neg()
-
-
-def _plain(values: Any, kind: Arrays) -> Any:
+def _plain(values: Any, kind: Backend) -> Any:
     """Return values of NumPy as the other framework takes them; most often they are so already."""
     import numpy as np
 
@@ -230,17 +214,12 @@ def _plain(values: Any, kind: Arrays) -> Any:
     return values if kind.name == "numpy" else values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _described(array: Any) -> str:
-    kind = cast("type[Any]", type(array))
-    return f"{summary(array)} of {kind.__module__}.{kind.__qualname__}"
-
-
 # -- losses ---------------------------------------------------------------------------------------------------------
 
 
 def _as_loss(loss: Any, place: "_Place") -> Any:
     """Bring a loss into the shape that it has in the other class, where that is the same number or numbers."""
-    wanted = [axes for option in _options(place.annotation) for axes in [axes_of(option, len(option.dim_str.split()))]]
+    wanted = [option.axes for option in _options(place.schema) if isinstance(option, ArraySchema)]
     if not wanted or not is_array(loss):
         return loss
     axes = None if place.source is None else _axes_of_loss(place.source, tuple(loss.shape))
@@ -258,9 +237,9 @@ def _as_loss(loss: Any, place: "_Place") -> Any:
     )
 
 
-def _axes_of_loss(annotation: Any, shape: tuple[int, ...]) -> tuple[str, ...] | None:
+def _axes_of_loss(schema: Schema, shape: tuple[int, ...]) -> tuple[str, ...] | None:
     """Return the axes of the alternative that fits a shape, sizes that are written as numbers included."""
-    for option in _options(annotation):
+    for option in _options(schema):
         axes = axes_of(option, len(shape)) or ()
         sizes = {name: size for name, size in zip(axes, shape, strict=False) if name.isdigit()}
         if len(axes) == len(shape) and all(int(name) == size for name, size in sizes.items()):
@@ -280,15 +259,21 @@ Layers = list[tuple[Any, ...]]
 
 def _as_cache(cache: Any, place: "_Place") -> Any:
     lay_out = {tuple: _as_tuples, list: _as_stacks, dict: _as_static}
-    wanted = [typing.get_origin(option) for option in _options(place.annotation)]
+    wanted = [_container_of(option) for option in _options(place.schema)]
     if not wanted or wanted[0] not in lay_out:
         return cache  # a user's own class, which says nothing of its layout
     laid_out = lay_out[wanted[0]](_layers(cache, place), place.kind)
-    if laid_out is None or not resembles(place.annotation, laid_out):
+    if laid_out is None or not matches_structure(place.schema, laid_out):
         raise InputError(
             f"{place.name} has no place for all of {summary(cache)}; leave it out with drop=('past_key_values',)"
         )
     return laid_out
+
+
+def _container_of(schema: Schema) -> type | None:
+    if isinstance(schema, (SequenceSchema, MappingSchema)):
+        return schema.kind
+    return tuple if isinstance(schema, TupleSchema) else None
 
 
 def _layers(cache: Any, place: "_Place") -> Layers:
@@ -332,16 +317,16 @@ def _layers_of_static(cache: Mapping[str, Any], place: "_Place") -> Layers:
         raise InputError(f"{place.name}: cache_index says that {length} positions are filled, and there are {room}")
 
     def positions(name: str) -> Any:
-        return place.kind.narrow(place.kind.swap(cache[name], 1, 2), 2, 0, length)
+        return place.kind.slice_along(place.kind.swapaxes(cache[name], 1, 2), 2, 0, length)
 
     return [(positions(key), positions(value)) for key, value in pairs]
 
 
-def _as_tuples(layers: Layers, kind: Arrays) -> Any:
+def _as_tuples(layers: Layers, kind: Backend) -> Any:
     return tuple(layers)
 
 
-def _as_stacks(layers: Layers, kind: Arrays) -> Any:
+def _as_stacks(layers: Layers, kind: Backend) -> Any:
     pairs = [[layer[i : i + 2] for i in range(0, len(layer), 2)] for layer in layers]
     if not all(key.shape == value.shape and key.dtype == value.dtype for layer in pairs for key, value in layer):
         return None
@@ -349,7 +334,7 @@ def _as_stacks(layers: Layers, kind: Arrays) -> Any:
     return [stack[0] if len(stack) == 1 else stack for stack in stacks]
 
 
-def _as_static(layers: Layers, kind: Arrays) -> Any:
+def _as_static(layers: Layers, kind: Backend) -> Any:
     import numpy as np
 
     lengths = {array.shape[2] for layer in layers for array in layer}
@@ -358,6 +343,6 @@ def _as_static(layers: Layers, kind: Arrays) -> Any:
     cache: dict[str, Any] = {}
     for i, layer in enumerate(layers):
         for name, array in zip(("cached_key", "cached_value"), layer, strict=True):
-            cache[f"layers.{i}.{name}"] = kind.swap(array, 1, 2)
+            cache[f"layers.{i}.{name}"] = kind.swapaxes(array, 1, 2)
     rows, length = (layers[0][0].shape[0], layers[0][0].shape[2]) if layers else (0, 0)
     return {**cache, "cache_index": kind.from_numpy(np.full(rows, length, np.int32))}

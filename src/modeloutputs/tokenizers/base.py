@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..errors import CheckpointNotFoundError, FileFormatError, InputError, nearest
-from ..files.checkpoints import atomic_path, find_checkpoint
+from ..files.atomic import atomic_path
+from ..files.checkpoints import find_checkpoint
 from .encoder import Encoder
 from .encoding import Side
 from .files import CHAT_TEMPLATE_FILE, CONFIG_FILE, TOKENIZER_FILE, add_tokens, read_settings, read_tokenizer

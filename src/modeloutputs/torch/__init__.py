@@ -35,6 +35,7 @@ from .outputs import (
 
 if TYPE_CHECKING:
     from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..generation.settings import GenerationSettings
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import load_language_model
     from .bart import BartDecoder, BartEncoder, BartModel
@@ -55,12 +56,14 @@ if TYPE_CHECKING:
         BertLMHeadModel,
     )
     from .generation import GenerateOutput
-    from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
-    from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+    from .gpt import OpenAIGPTModel
+    from .gpt_heads import OpenAIGPTLMHeadModel
+    from .gpt2 import GPT2Model
+    from .gpt2_heads import GPT2ForSequenceClassification, GPT2LMHeadModel
     from .inference import compile_for_inference
-    from .llama import LlamaForCausalLM, LlamaModel
+    from .llama import LlamaModel
+    from .llama_heads import LlamaForCausalLM
     from .pretrained import PreTrainedModel
-    from .settings import GenerationSettings
 
 __all__ = [
     "BartConfig",
@@ -127,6 +130,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".generation.settings": ("GenerationSettings",),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": ("load_language_model",),
             "bart": ("BartDecoder", "BartEncoder", "BartModel"),
@@ -147,11 +151,13 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
                 "BertLMHeadModel",
             ),
             "generation": ("GenerateOutput",),
-            "gpt": ("OpenAIGPTLMHeadModel", "OpenAIGPTModel"),
-            "gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
+            "gpt": ("OpenAIGPTModel",),
+            "gpt_heads": ("OpenAIGPTLMHeadModel",),
+            "gpt2": ("GPT2Model",),
+            "gpt2_heads": ("GPT2ForSequenceClassification", "GPT2LMHeadModel"),
             "inference": ("compile_for_inference",),
-            "llama": ("LlamaForCausalLM", "LlamaModel"),
+            "llama": ("LlamaModel",),
+            "llama_heads": ("LlamaForCausalLM",),
             "pretrained": ("PreTrainedModel",),
-            "settings": ("GenerationSettings",),
         },
     )

@@ -195,6 +195,14 @@ Projection = tuple[str, int]
 """Name of a module and number of heads of its result."""
 
 
+class Projections(NamedTuple):
+    """The three projections of an attention block."""
+
+    query: Projection
+    key: Projection
+    value: Projection
+
+
 class AttentionContext(Protocol):
     """The inputs that all attention blocks of one call share."""
 
@@ -258,10 +266,10 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = settings.heads, settings.key_heads, settings.head_width
         self.dropout = settings.attention_dropout
         self.scale = settings.scale(layer)
-        self.query, self.key, self.value = (query, self.heads), (key, self.kv_heads), (value, self.kv_heads)
-        self.output = output
+        self.projections = Projections((query, self.heads), (key, self.kv_heads), (value, self.kv_heads))
+        self.output_name = output
         widths: dict[str, int] = {}
-        for name, heads in (self.query, self.key, self.value):
+        for name, heads in self.projections:
             widths[name] = widths.get(name, 0) + heads * self.head_dim
         size, bias = settings.hidden_size, settings.attention_bias
         for name, width in widths.items():
@@ -271,7 +279,7 @@ class Attention(nn.Module):
 
     def pack(self) -> None:
         """Move projections of one input end to end in memory, so that one product computes them all."""
-        pack_linears(self._layers(self.query, self.key, self.value))
+        pack_linears(self._layers(*self.projections))
 
     def _layers(self, *projections: Projection) -> list[nn.Module]:
         return [getattr(self, name) for name in dict.fromkeys(name for name, _ in projections)]
@@ -286,7 +294,7 @@ class Attention(nn.Module):
 
     def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights."""
-        query, key, value = self.project(hidden, self.query, self.key, self.value)
+        query, key, value = self.project(hidden, *self.projections)
         rotary = context.position_embeddings
         if rotary is not None:
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
@@ -300,8 +308,8 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         context, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)
         hidden = context.transpose(1, 2).flatten(2)
-        if self.output is not None:
-            hidden = apply_linear(getattr(self, self.output), hidden)
+        if self.output_name is not None:
+            hidden = apply_linear(getattr(self, self.output_name), hidden)
         return AttentionResult(hidden, weights, key_value)
 
 
@@ -310,19 +318,19 @@ class CrossAttention(Attention):
 
     def pack(self) -> None:
         """Move the projections of the encoder's states end to end in memory."""
-        pack_linears(self._layers(self.key, self.value))
+        pack_linears(self._layers(*self.projections[1:]))
 
     def encoder_key_value(self, context: AttentionContext) -> KeyValue | None:
         """Return the encoder's key and value, the cached ones if any; None without an encoder."""
         cached = context.cached_cross(self.layer)
         if cached is not None or context.encoder_hidden_states is None:
             return cached
-        key, value = self.project(context.encoder_hidden_states, self.key, self.value)
+        key, value = self.project(context.encoder_hidden_states, *self.projections[1:])
         return key, value
 
     def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
         """Attend from `hidden` (B, Q, hidden) to the encoder's positions."""
         key_value = self.encoder_key_value(context)
         assert key_value is not None  # a layer calls this with an encoder only
-        (query,) = self.project(hidden, self.query)
+        (query,) = self.project(hidden, self.projections.query)
         return self.attend(query, key_value, context.encoder_mask, with_weights)

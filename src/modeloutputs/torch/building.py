@@ -14,7 +14,10 @@ __all__ = ["is_loading", "loading", "without_values"]
 _LOADING: ContextVar[bool] = ContextVar("_LOADING", default=False)
 
 _FILLS: frozenset[Any] = frozenset(
-    {Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, torch.nn.init.normal_, torch.nn.init.uniform_}
+    {
+        *(Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_),
+        *(torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.kaiming_uniform_),
+    }
 )
 
 
@@ -46,7 +49,10 @@ class _SkipInitialisation(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return args[0] if func in _FILLS else func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func in _FILLS:
+            return args[0] if args else named["tensor"]  # `torch.nn.init` names its argument
+        return func(*args, **named)
 
 
 @contextmanager

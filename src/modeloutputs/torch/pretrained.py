@@ -17,11 +17,11 @@ from ..architectures.layers import LayerPaths
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
 from ..files.checkpoints import find_checkpoint
+from ..files.shards import save_weights
 from ..files.weights import MatchedNames
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .layers import LayerSelection, RMSNorm
-from .saving import save_weights
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
 __all__ = ["PreTrainedModel", "call_inner"]

@@ -1,6 +1,5 @@
 """Moves weights between checkpoint files and modules, which have the same names for them."""
 
-import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError
-from ..files.checkpoints import TensorRecord, first_line, read_index, read_weight_map, shard_paths
+from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
+from ..files.checkpoints import map_checkpoint, read_index, shard_paths
+from ..files.git_lfs import check_not_lfs_pointer
+from ..files.safetensors import MappedTensor
 from ..files.weights import MatchedNames, canonical_name, match_names
 
 __all__ = [
@@ -51,39 +52,20 @@ def open_weights(folder: Path) -> WeightSource:
         CheckpointNotFoundError: there are none, or a shard is missing.
         FileFormatError: a file is truncated, corrupt, or holds more than tensors.
     """
-    records = read_weight_map(folder)
-    if records is not None:
-        return _map_tensors(records)
+    mapped = map_checkpoint(folder)
+    if mapped is not None:
+        return {name: _view(tensor) for name, tensor in mapped.items()}
     return dict(_read_pickled(folder))
 
 
-def _map_tensors(records: Mapping[str, TensorRecord]) -> dict[str, Tensor]:
-    """Map each file into memory once and return its tensors as views of it.
-
-    Maps are private: what a model writes to its weights stays in memory. Pages are read when first touched, so
-    loading costs no copy, and processes that load one checkpoint share its memory.
-    """
-    files = {path: _map_file(path) for path in {record.path for record in records.values()}}
-    return {name: _view(files[record.path], record) for name, record in records.items()}
-
-
-def _map_file(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-
-
-def _view(file: mmap.mmap, record: TensorRecord) -> Tensor:
+def _view(mapped: MappedTensor) -> Tensor:
     """Return a tensor with a storage of its own: where one spans the file, `torch.save` of any tensor writes it all."""
-    if record.dtype not in DTYPES:
-        raise FileFormatError(f"{str(record.path)!r} holds {record.dtype}, which this version of PyTorch lacks")
-    dtype = DTYPES[record.dtype]
-    size = record.stop - record.start
-    if not size:
-        return torch.empty(record.shape, dtype=dtype, device="cpu")
-    raw = torch.frombuffer(file, dtype=torch.uint8, count=size, offset=record.start)
-    if record.start % dtype.itemsize:
-        raw = raw.clone()  # the file does not align it, as PyTorch needs
-    return raw.view(dtype).view(record.shape)
+    if mapped.dtype not in DTYPES:
+        raise FileFormatError(f"{str(mapped.path)!r} holds {mapped.dtype}, which this version of PyTorch lacks")
+    dtype = DTYPES[mapped.dtype]
+    if not mapped.nbytes:
+        return torch.empty(mapped.shape, dtype=dtype, device="cpu")
+    return torch.frombuffer(mapped.buffer(), dtype=torch.uint8).view(dtype).view(mapped.shape)
 
 
 def _read_pickled(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -108,6 +90,7 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  # a corrupt pickle raises whatever its opcodes come across
+        check_not_lfs_pointer(path)
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it asks for {asked[1]}" if asked else first_line(error)
         raise FileFormatError(

@@ -1,0 +1,158 @@
+"""The operations that this library performs on arrays: one base class, of which each framework has a subclass.
+
+Operations are named as in the array API standard where that has them. Axes are counted from 0. Most defaults are
+written in terms of the framework's array namespace, `xp`, and hold for NumPy and JAX as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .dtypes import short_dtype
+
+__all__ = ["Backend", "array_summary", "joined_shape", "pad_widths", "shape_of"]
+
+
+def shape_of(array: Any) -> tuple[Any, ...] | None:
+    """Return an array's sizes, which may be unknown (None) or symbolic; None where its rank is unknown too."""
+    try:
+        return tuple(array.shape)
+    except (TypeError, ValueError):
+        return None  # a symbolic tensor of TensorFlow
+
+
+def array_summary(array: Any) -> str:
+    """Return the element type and shape of an array of any framework.
+
+    Examples:
+        >>> import numpy as np
+        >>> array_summary(np.zeros((2, 3), np.float32))
+        'f32[2,3]'
+    """
+    shape = shape_of(array)
+    return f"{short_dtype(array.dtype)}[{'...' if shape is None else ','.join(map(str, shape))}]"
+
+
+class Backend:
+    """The operations on arrays of one framework.
+
+    Attributes:
+        name: of the framework: "torch", "jax", "tensorflow" or "numpy".
+        xp: its array namespace.
+    """
+
+    name: str
+    xp: Any
+
+    # -- shapes and parts ---------------------------------------------------------------------------------------
+
+    def take(self, array: Any, indices: Any, axis: int) -> Any:
+        """Return the entries at these indices along an axis. Indices are a NumPy array or one of this framework."""
+        return self.xp.take(array, self.xp.asarray(indices), axis=axis)
+
+    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        """Return entries [start, stop) along an axis; a view where the framework has views."""
+        return array[(slice(None),) * axis + (slice(start, stop),)]
+
+    def split(self, array: Any, axis: int, bounds: Sequence[tuple[int, int]]) -> list[Any]:
+        """Return several slices [start, stop) along an axis; views where the framework has views."""
+        return [self.slice_along(array, axis, start, stop) for start, stop in bounds]
+
+    def reshape(self, array: Any, shape: Sequence[int]) -> Any:
+        """Return the array in another shape."""
+        return self.xp.reshape(array, tuple(shape))
+
+    def swapaxes(self, array: Any, first: int, second: int) -> Any:
+        """Return the array with two axes exchanged."""
+        return self.xp.swapaxes(array, first, second)
+
+    # -- joining and padding ------------------------------------------------------------------------------------
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Concatenate arrays along an axis; their other axes agree."""
+        return self.xp.concatenate(arrays, axis=axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        """Join arrays of one shape along a new first axis."""
+        return self.xp.stack(arrays)
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        """Add, along each axis, so many entries of `value` before and after."""
+        return self.xp.pad(array, tuple(widths), constant_values=value)
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        """Pad arrays to their largest size along the axes in `lefts` (True: before), then join them along `axis`."""
+        shape = joined_shape(arrays, axis, lefts)
+        return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
+
+    # -- devices and autograd -----------------------------------------------------------------------------------
+
+    def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        """Return the array on a device and, where it is of floating point, in a dtype; None keeps either."""
+        raise NotImplementedError
+
+    def device(self, array: Any) -> str:
+        """Return the name of the array's device."""
+        return str(array.device)
+
+    def joining_device(self, array: Any) -> Any:
+        """Return the device on which arrays must all be before they are joined; None where the framework sees to it."""
+        return None
+
+    def detach(self, array: Any) -> Any:
+        """Return the array detached from the autograd graph."""
+        return array
+
+    # -- values -------------------------------------------------------------------------------------------------
+
+    def numpy(self, array: Any) -> Any:
+        """Return the values as a NumPy array, bit for bit, sharing memory where possible."""
+        raise NotImplementedError
+
+    def concrete_values(self, array: Any) -> Any:
+        """Return the values as a NumPy array; None where reading them would break a trace or stall a device."""
+        try:
+            return self.numpy(array)
+        except Exception:  # noqa: BLE001  # a tracer's or symbolic tensor's own error: it has no values yet
+            return None
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return a NumPy array's values, bit for bit, sharing memory where the framework does so safely."""
+        raise NotImplementedError
+
+    def exports_dlpack(self, array: Any) -> bool:
+        """Return whether another framework may take over the array's memory: plain values laid out as they look."""
+        return False
+
+    def from_dlpack(self, array: Any) -> Any:
+        """Return the array of another framework, sharing its memory where both allow it, else copied.
+
+        Raises:
+            TypeError, ValueError, RuntimeError, BufferError: the frameworks have no such element type in common.
+        """
+        return self.xp.from_dlpack(array)
+
+    # -- in error messages --------------------------------------------------------------------------------------
+
+    def describe(self, array: Any) -> str:
+        """Return element type, shape, framework and, where arrays have to share one, device: "f32[2,3] of numpy"."""
+        device = self.joining_device(array)
+        return f"{array_summary(array)} of {self.name}" + ("" if device is None else f" on {device}")
+
+    def joining_key(self, array: Any) -> tuple[object, ...]:
+        """Return what arrays must agree in before they can be joined: framework, element type, device."""
+        return (self.name, array.dtype, self.joining_device(array))
+
+
+def joined_shape(arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
+    """Return the shape that `pad_and_concat` gives."""
+    shape = list(arrays[0].shape)
+    for padded in lefts:
+        shape[padded] = max(array.shape[padded] for array in arrays)
+    shape[axis] = sum(array.shape[axis] for array in arrays)
+    return tuple(shape)
+
+
+def pad_widths(shape: Sequence[Any], wanted: Sequence[Any], lefts: Mapping[int, bool]) -> list[tuple[Any, Any]]:
+    """Return how much to add before and after along each axis, so that those in `lefts` get their size in `wanted`."""
+    counts = [wanted[axis] - size if axis in lefts else 0 for axis, size in enumerate(shape)]
+    return [(count, 0) if lefts.get(axis) else (0, count) for axis, count in enumerate(counts)]

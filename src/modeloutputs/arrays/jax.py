@@ -1,0 +1,138 @@
+"""JAX's arrays: those with values on the CPU are handled by NumPy, because JAX would compile each shape anew."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import jax
+
+from ..errors import InputError
+from .backends import get_backend
+from .base import Backend
+from .dtypes import DTYPES, dtype_name, is_floating, numpy_dtype
+from .numpy import BACKEND as NUMPY
+from .numpy import in_native_byte_order
+
+__all__ = ["BACKEND", "JaxBackend"]
+
+_jax = cast("Any", jax)
+
+
+def _on_host(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Let NumPy perform an operation on arrays with values on the CPU; tracers and other devices are JAX's."""
+
+    @functools.wraps(operation)
+    def guarded(self: Backend, given: Any, *arguments: Any) -> Any:
+        arrays = cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]
+        if not all(map(_is_on_host, arrays)) or any(isinstance(value, _jax.core.Tracer) for value in arguments):
+            return operation(self, given, *arguments)
+        views = [NUMPY.xp.asarray(array) for array in arrays]
+        result: Any = getattr(NUMPY, operation.__name__)(views[0] if arrays[0] is given else views, *arguments)
+        if isinstance(result, list):
+            return [_from_host(part, arrays) for part in cast("list[Any]", result)]
+        return _from_host(result, arrays)
+
+    return guarded
+
+
+def _is_on_host(array: Any) -> bool:
+    return (
+        isinstance(array, _jax.Array)
+        and not isinstance(array, _jax.core.Tracer)
+        and len(array.devices()) == 1
+        and next(iter(array.devices())).platform == "cpu"
+        and not _jax.dtypes.issubdtype(array.dtype, _jax.dtypes.extended)  # random keys, which NumPy lacks
+    )
+
+
+def _from_host(result: Any, arrays: Sequence[Any]) -> Any:
+    device = next(iter(arrays[0].devices()))
+    if any(array.committed for array in arrays):
+        return _jax.device_put(result, device)
+    with _jax.default_device(device):  # an uncommitted array stays so, and JAX may move it
+        return _jax.numpy.asarray(result)
+
+
+class JaxBackend(Backend):
+    """The operations on JAX's arrays."""
+
+    name = "jax"
+    xp = _jax.numpy
+
+    take = _on_host(Backend.take)
+    split = _on_host(Backend.split)
+    concat = _on_host(Backend.concat)
+    pad = _on_host(Backend.pad)
+    pad_and_concat = _on_host(Backend.pad_and_concat)
+
+    @_on_host
+    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        """Return entries [start, stop) along an axis; bounds are static."""
+        return _jax.lax.slice_in_dim(array, start, stop, axis=axis)
+
+    def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        """Return the array on a device and, where it is of floating point, in a dtype; None keeps either."""
+        if dtype is not None and self.xp.issubdtype(array.dtype, self.xp.floating):
+            array = array.astype(numpy_dtype(dtype))
+        return array if device is None else _jax.device_put(array, _device_named(device))
+
+    def device(self, array: Any) -> str:
+        """Return the names of the devices that hold the array."""
+        return ", ".join(sorted(map(str, array.devices())))
+
+    def detach(self, array: Any) -> Any:
+        """Return the array with gradients stopped."""
+        return _jax.lax.stop_gradient(array)
+
+    def numpy(self, array: Any) -> Any:
+        """Return the values as a NumPy array."""
+        return NUMPY.xp.asarray(array)
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return a NumPy array's values.
+
+        Raises:
+            InputError: JAX would give them half the bits.
+        """
+        array = in_native_byte_order(array)
+        _check_precision(array)
+        return self.xp.asarray(array)
+
+    def exports_dlpack(self, array: Any) -> bool:
+        """Return True: JAX itself refuses what it cannot export."""
+        return True
+
+    def from_dlpack(self, array: Any) -> Any:
+        """Return the array of another framework, sharing its memory where possible.
+
+        Raises:
+            InputError: JAX would give its values half the bits.
+        """
+        dtype = DTYPES.get(dtype_name(array.dtype))
+        if dtype is not None and dtype.bits >= 64:
+            _check_precision(get_backend(array).numpy(array))
+        return _jax.dlpack.from_dlpack(array)
+
+
+def _device_named(device: Any) -> Any:
+    if not isinstance(device, str):
+        return device
+    platform, _, index = device.partition(":")
+    devices = _jax.devices(platform)
+    if not (index or "0").isdigit() or int(index or 0) >= len(devices):
+        raise InputError(f"device is {device!r}; JAX has {', '.join(f'{platform}:{d.id}' for d in devices)}")
+    return devices[int(index or 0)]
+
+
+def _check_precision(values: Any) -> None:
+    """Refuse values that JAX would give half the bits, except integers that fit."""
+    kept = _jax.dtypes.canonicalize_dtype(values.dtype)
+    if kept == values.dtype or (kept.kind in "iu" and (values.astype(kept) == values).all()):
+        return
+    advice = ', or cast first with .to(dtype="float32")' if is_floating(values.dtype) else ""
+    raise InputError(
+        f'JAX would turn {values.dtype.name} into {kept.name}; set jax.config.update("jax_enable_x64", True){advice}'
+    )
+
+
+BACKEND = JaxBackend()

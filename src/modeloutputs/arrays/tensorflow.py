@@ -1,0 +1,111 @@
+"""TensorFlow's tensors, eager and in graphs."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .base import Backend, pad_widths
+from .dtypes import DTYPES, dtype_name, invalid_dtype
+
+__all__ = ["BACKEND", "TensorFlowBackend"]
+
+_tf: Any = importlib.import_module("tensorflow")
+
+
+class TensorFlowBackend(Backend):
+    """The operations on TensorFlow's tensors."""
+
+    name = "tensorflow"
+    xp = _tf
+
+    def take(self, array: Any, indices: Any, axis: int) -> Any:
+        """Return the entries at these indices along an axis; a tensor of them may hold negative ones."""
+        if isinstance(indices, _tf.Tensor) or (indices < 0).any():
+            indices = _tf.cast(indices, _tf.int64)
+            indices = _tf.where(indices < 0, indices + _tf.shape(array, _tf.int64)[axis], indices)
+        return _tf.gather(array, indices, axis=axis)
+
+    def swapaxes(self, array: Any, first: int, second: int) -> Any:
+        """Return the tensor with two axes exchanged."""
+        order = list(range(len(array.shape)))
+        order[first], order[second] = second, first
+        return _tf.transpose(array, order)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Concatenate tensors along an axis."""
+        return _tf.concat(list(arrays), axis)
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        """Add, along each axis, so many entries before and after."""
+        kind, dtype = array.dtype.as_numpy_dtype, DTYPES.get(dtype_name(array.dtype))
+        if dtype is None or not dtype.from_ml_dtypes or dtype.bits > 8:
+            return _tf.pad(array, list(widths), constant_values=_tf.constant(np.asarray(value, kind)))
+        for axis, pair in enumerate(widths):  # `tf.pad` has no kernel for floats of 8 bits
+            shapes = [(*array.shape[:axis], width, *array.shape[axis + 1 :]) for width in pair]
+            before, after = (_tf.constant(np.full(shape, value, kind)) for shape in shapes)
+            array = self.concat([before, array, after], axis)
+        return array
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        """Pad and join, in a graph also arrays whose sizes are unknown while it is traced."""
+        if all(array.shape[padded] is not None for array in arrays for padded in lefts):
+            return super().pad_and_concat(arrays, axis, lefts, value)
+        sizes = [_tf.unstack(_tf.shape(array)) for array in arrays]
+        wanted = {padded: _tf.reduce_max([size[padded] for size in sizes]) for padded in lefts}
+        joined: list[Any] = []
+        for array, size in zip(arrays, sizes, strict=True):
+            target = [wanted.get(i) for i in range(len(size))]
+            padded = self.pad(array, pad_widths(size, target, lefts), value)
+            joined.append(_tf.ensure_shape(padded, [None if i in lefts else n for i, n in enumerate(array.shape)]))
+        return _tf.concat(joined, axis)
+
+    def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
+        if dtype is not None and array.dtype.is_floating:
+            array = _tf.cast(array, _dtype(dtype))
+        if device is None:
+            return array
+        _check_device(device)
+        with _tf.device(device):
+            return _tf.identity(array)
+
+    def detach(self, array: Any) -> Any:
+        """Return the tensor with gradients stopped."""
+        return _tf.stop_gradient(array)
+
+    def numpy(self, array: Any) -> Any:
+        """Return the values as a NumPy array."""
+        return array.numpy()
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return a NumPy array's values, copied."""
+        return _tf.constant(array)
+
+    def exports_dlpack(self, array: Any) -> bool:
+        """Return whether the elements are numbers: TensorFlow aborts the process when asked for memory of strings."""
+        return array.dtype.as_numpy_dtype is not object
+
+    def from_dlpack(self, array: Any) -> Any:
+        """Return the array of another framework, sharing its memory."""
+        return _tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _check_device(device: Any) -> None:
+    """Refuse a missing device: TensorFlow would silently put tensors somewhere else."""
+    wanted = str(device).lower().rpartition("device:")[2].lstrip("/")
+    there = [found.name.lower().rpartition("device:")[2] for found in _tf.config.list_logical_devices()]
+    if (wanted if ":" in wanted else f"{wanted}:0") not in there:
+        raise InputError(f"device is {device!r}; TensorFlow has {', '.join(there)}")
+
+
+def _dtype(dtype: Any) -> Any:
+    try:
+        return _tf.as_dtype(dtype_name(dtype))
+    except TypeError:
+        raise invalid_dtype(dtype) from None
+
+
+BACKEND = TensorFlowBackend()

@@ -1,0 +1,141 @@
+"""PyTorch's tensors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from . import tracing
+from .base import Backend, joined_shape, pad_widths
+from .dtypes import DTYPES, DType, dtype_name, invalid_dtype
+from .numpy import in_native_byte_order
+
+__all__ = ["BACKEND", "TorchBackend"]
+
+_FRESH_MEMORY = 1 << 25
+"""Result size (bytes) above which page faults dominate, so PyTorch's multithreaded `pad_sequence` wins over `cat`."""
+
+_ALIGNMENT = 64
+"""TensorFlow and JAX want the memory of an array to begin at a multiple of so many bytes."""
+
+_torch = cast("Any", torch)
+
+
+class TorchBackend(Backend):
+    """The operations on PyTorch's tensors."""
+
+    name = "torch"
+    xp = _torch
+
+    def take(self, array: Any, indices: Any, axis: int) -> Any:
+        """Return the entries at these indices along an axis; a tensor of them may hold negative ones."""
+        if isinstance(indices, torch.Tensor):  # on an accelerator, or traced
+            indices = indices.to(array.device, torch.int64)
+            indices = indices + (indices < 0) * array.shape[axis]
+        else:
+            indices = torch.as_tensor(indices, dtype=torch.int64).to(array.device)
+        return array.index_select(axis, indices)
+
+    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
+        """Return a view of entries [start, stop) along an axis."""
+        return array.narrow(axis, start, stop - start)
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Concatenate tensors along an axis."""
+        return _torch.cat(list(arrays), axis)
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        """Join tensors of one shape along a new first axis."""
+        return _torch.stack(list(arrays))
+
+    def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+        """Add, along each axis, so many entries before and after."""
+        flat = [width for pair in reversed(widths) for width in pair]  # PyTorch counts axes from the last
+        return _torch.nn.functional.pad(array, flat, value=value)
+
+    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+        """Pad and join without writing into one tensor, which would copy the whole gradient at each write."""
+        shape = joined_shape(arrays, axis, lefts)
+        in_graph = torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(a.requires_grad for a in arrays))
+        if axis == 0 and list(lefts) == [1] and shape[0]:  # rows with their length in front
+            if in_graph or math.prod(shape) * arrays[0].element_size() < _FRESH_MEMORY:
+                return _join_rows(arrays, shape, lefts[1], value)
+            rows = [row for array in arrays for row in array.unbind()]
+            return _torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
+        return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
+
+    def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
+        """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
+        if not isinstance(dtype, (torch.dtype, type(None))):
+            dtype = _dtype(dtype)
+        wanted = dtype if array.is_floating_point() else None
+        return array.to(device=device, dtype=wanted, non_blocking=non_blocking)
+
+    def joining_device(self, array: Any) -> Any:
+        """Return the tensor's device."""
+        return array.device
+
+    def detach(self, array: Any) -> Any:
+        """Return the tensor detached from the autograd graph."""
+        return array.detach()
+
+    def numpy(self, array: Any) -> Any:
+        """Return the values as a NumPy array, bit for bit; element types that NumPy lacks are ml_dtypes's."""
+        host = array.detach().cpu().resolve_conj().resolve_neg()
+        dtype = DTYPES.get(dtype_name(host.dtype))
+        if dtype is None or not dtype.from_ml_dtypes:
+            return host.numpy()
+        return host.contiguous().view(getattr(torch, _carrier(dtype))).numpy().view(dtype.numpy)
+
+    def concrete_values(self, array: Any) -> Any:
+        """Return the values of a tensor on the CPU; None under a compiler."""
+        if tracing.in_compiler_trace() or array.device.type != "cpu":
+            return None
+        return super().concrete_values(array)
+
+    def from_numpy(self, array: Any) -> Any:
+        """Return a tensor of a NumPy array's values, sharing its memory where that is writeable."""
+        array = in_native_byte_order(array)
+        if not array.flags.writeable or min(array.strides, default=0) < 0:
+            array = array.copy()  # a tensor may be written to, and has no negative strides
+        dtype = DTYPES.get(array.dtype.name)
+        if dtype is None or not dtype.from_ml_dtypes:
+            return _torch.from_numpy(array)
+        return _torch.from_numpy(array.view(_carrier(dtype))).view(getattr(torch, dtype.name))
+
+    def exports_dlpack(self, array: Any) -> bool:
+        """Return whether the tensor is dense, contiguous, aligned, and neither conjugated nor negated lazily."""
+        try:
+            is_whole = bool(array.is_contiguous()) and array.data_ptr() % _ALIGNMENT == 0
+        except RuntimeError:
+            return False  # sparse tensors and those that `vmap` passes have no such memory
+        return is_whole and not array.is_conj() and not array.is_neg()
+
+
+def _join_rows(arrays: Sequence[Any], shape: tuple[int, ...], left: bool, value: float) -> Any:
+    """Join rows by one concatenation along axis 1: each row, and the padding that it lacks to the longest."""
+    padding = arrays[0].new_full((1, *shape[1:]), value)
+    gaps = {size: padding.narrow(1, 0, shape[1] - size) for size in {array.shape[1] for array in arrays}}
+    pieces: list[Any] = []
+    for array in arrays:
+        gap = gaps[array.shape[1]]
+        # PyTorch splits an array of no rows into one empty part.
+        for row in (array,) if array.shape[0] == 1 else array.split(1)[: array.shape[0]]:
+            pieces += (gap, row) if left else (row, gap)
+    return _torch.cat(pieces, 1).view(shape)
+
+
+def _carrier(dtype: DType) -> str:
+    """Return the integer type that carries the bits of an element type that NumPy lacks."""
+    return "uint8" if dtype.bits == 8 else f"int{dtype.bits}"
+
+
+def _dtype(dtype: Any) -> torch.dtype:
+    found = getattr(torch, dtype_name(dtype), None)
+    if not isinstance(found, torch.dtype):
+        raise invalid_dtype(dtype)
+    return found
+
+
+BACKEND = TorchBackend()
