@@ -19,7 +19,6 @@ from torch import Tensor
 from modeloutputs import CheckpointWarning
 from modeloutputs.torch import BartDecoder, BartEncoder, BertLMHeadModel, PreTrainedModel
 from modeloutputs.torch.generation import GenerationMixin
-from modeloutputs.torch.weights import checkpoint_names, export_weights
 
 from ..torch.tiny import (
     LENGTHS,
@@ -110,7 +109,7 @@ def _peer_part(model: PreTrainedModel[Any]) -> transformers.PreTrainedModel:
         model.config.save_pretrained(folder)
         config = transformers.BartConfig.from_pretrained(folder)
     peer = getattr(module, type(model).__name__)(config)
-    peer.load_state_dict(export_weights(model, model.renames))
+    peer.load_state_dict(model.state_dict())
     return peer.eval()
 
 
@@ -480,7 +479,7 @@ def loss_and_gradient_difference(pair: Pair) -> tuple[float, float]:
     ours = _objective(pair.ours, arguments | labels)
     labels = {name: head.peer_labels(value) for name, value in labels.items()}
     theirs = _objective(pair.theirs, arguments | labels)
-    return float((ours - theirs).abs()), difference(_our_gradients(pair.ours), _their_gradients(pair.theirs))
+    return float((ours - theirs).abs()), difference(_gradients(pair.ours), _gradients(pair.theirs))
 
 
 def _objective(model: torch.nn.Module, arguments: Arguments) -> Tensor:
@@ -501,18 +500,8 @@ def _uneven_sum(states: Tensor) -> Tensor:
     return (states * weights).mean()
 
 
-def _our_gradients(model: PreTrainedModel[Any]) -> Tensors:
-    """Return the gradients under the names that checkpoints have for the weights."""
-    gradients, trained = copy.deepcopy(model), set[str]()
-    with torch.no_grad():
-        for (name, holder), parameter in zip(gradients.named_parameters(), model.parameters(), strict=True):
-            holder.copy_(_gradient(parameter))
-            trained.update(checkpoint_names(name, model.renames) if parameter.requires_grad else ())
-    return {name: tensor for name, tensor in export_weights(gradients, model.renames).items() if name in trained}
-
-
-def _their_gradients(model: torch.nn.Module) -> Tensors:
-    """Return the peer's gradients; a weight that it holds under two names is there under the first, as in files."""
+def _gradients(model: torch.nn.Module) -> Tensors:
+    """Return the gradients by name; a tied weight is there under its first name, as in files."""
     return {name: _gradient(parameter) for name, parameter in model.named_parameters()}
 
 

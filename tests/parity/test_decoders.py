@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("transformers", reason="transformers, which these tests compare with, is not installed")
 
-from modeloutputs.torch import blocks
+from modeloutputs.torch import row_chunks
 
 from ..torch.tiny import BY_NAME, NEW_HEADS, WIDTH
 from .compare import (
@@ -58,7 +58,7 @@ def test_blocks_of_rows_return_what_the_peer_returns(
     pair: Pair, condition: Condition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a batch so large that it is worked through in blocks; here each is one row."""
-    monkeypatch.setattr(blocks, "BLOCK_TOKENS", WIDTH)
+    monkeypatch.setattr(row_chunks, "CHUNK_TOKENS", WIDTH)
     assert output_difference(pair, without_attentions_and_cache(condition.case(pair), pair.head)) <= TOLERANCE
 
 

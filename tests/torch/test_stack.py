@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from modeloutputs import InputError
 from modeloutputs.torch import stack as stack_module
-from modeloutputs.torch.attention import Rotation, rotation
-from modeloutputs.torch.blocks import BLOCK_TOKENS
+from modeloutputs.torch.attention import PositionEmbeddings, rotary_cos_sin
+from modeloutputs.torch.row_chunks import CHUNK_TOKENS
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.inputs import positions_from_mask
 from modeloutputs.torch.layers import FeedForward, GatedFeedForward, LayerNorm, RMSNorm
@@ -83,7 +83,7 @@ def hidden_states(rows: int = ROWS, length: int = LENGTH, seed: int = 2) -> Tens
     return states(rows, length, WIDTH, seed).double()
 
 
-def run(stack: Stack, hidden: Tensor, *, turned: Rotation | None = None, norm: Any = None, **given: Any) -> StackResult:
+def run(stack: Stack, hidden: Tensor, *, turned: PositionEmbeddings | None = None, norm: Any = None, **given: Any) -> StackResult:
     call = stack.check(Given(**given), *hidden.shape[:2], LIMIT)
     return stack(hidden, call, turned=turned, final_norm=norm)
 
@@ -231,7 +231,7 @@ def test_rotary_stack_is_what_is_written_out(settings: dict[str, Any], side: str
     positions = positions_from_mask(mask, LENGTH)
     positions = torch.arange(LENGTH)[None] if positions is None else positions
     expected = written_out(stack, hidden, seen_through(mask, stack.settings.causal), positions)
-    turned = rotation(positions, FREQUENCIES, torch.float64)
+    turned = rotary_cos_sin(positions, FREQUENCIES, torch.float64)
     shown = mask.bool()
     found = run(stack, hidden, attention_mask=mask, turned=turned).last_hidden_state
     close(found[shown], expected.states[-1][shown], 1e-5)  # angles are in float32
@@ -405,7 +405,7 @@ def test_steps_with_rotary_positions_are_one_call(
     positions = positions_from_mask(mask, LENGTH)
     positions = torch.arange(LENGTH)[None] if positions is None else positions
     whole = run(
-        stack, hidden, attention_mask=mask, turned=rotation(positions, FREQUENCIES, torch.float64), norm=norm
+        stack, hidden, attention_mask=mask, turned=rotary_cos_sin(positions, FREQUENCIES, torch.float64), norm=norm
     ).last_hidden_state
     past, start = None, 0
     for size in sizes:
@@ -417,7 +417,7 @@ def test_steps_with_rotary_positions_are_one_call(
                 attention_mask=mask[:, :stop],
                 past_key_values=past,
                 use_cache=True,
-                turned=rotation(positions[:, start:stop], FREQUENCIES, torch.float64),
+                turned=rotary_cos_sin(positions[:, start:stop], FREQUENCIES, torch.float64),
                 norm=norm,
             )
         shown = mask[:, start:stop].bool()
@@ -431,11 +431,11 @@ def test_autocast_keeps_rotary_keys_in_the_dtype_that_steps_expect() -> None:
     past: Any = None
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for i in range(LENGTH):
-            turned = rotation(torch.tensor([[i]]), FREQUENCIES, torch.bfloat16)
+            turned = rotary_cos_sin(torch.tensor([[i]]), FREQUENCIES, torch.bfloat16)
             step = run(stack, hidden[:, i : i + 1], past_key_values=past, use_cache=True, turned=turned)
             past = step.past_key_values
     assert {tensor.dtype for layer in past for tensor in layer} == {torch.bfloat16}
-    turned = rotation(torch.arange(LENGTH)[None], FREQUENCIES, torch.float32)
+    turned = rotary_cos_sin(torch.arange(LENGTH)[None], FREQUENCIES, torch.float32)
     expected = run(stack, hidden, turned=turned).last_hidden_state[:, -1:]
     torch.testing.assert_close(step.last_hidden_state.float(), expected, atol=0.15, rtol=0.1)  # bf16 has 8 bits
 
@@ -494,7 +494,7 @@ POSITIONS = {
 @pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_rotation_is_a_product_of_complex_numbers(dtype: "torch.dtype", positions: Tensor) -> None:
-    cos, sin = rotation(positions, FREQUENCIES, dtype)
+    cos, sin = rotary_cos_sin(positions, FREQUENCIES, dtype)
     rows, length = positions.shape
     assert cos.shape == sin.shape == (rows, 1, length, 2 * len(FREQUENCIES))
     assert cos.dtype == sin.dtype == dtype
@@ -510,7 +510,7 @@ def test_rotation_is_a_product_of_complex_numbers(dtype: "torch.dtype", position
 def test_rotated_scores_depend_on_distance_alone() -> None:
     stack, hidden = made(**LLAMA), hidden_states()
     found = [
-        run(stack, hidden, turned=rotation(torch.arange(LENGTH)[None] + start, FREQUENCIES, torch.float64))
+        run(stack, hidden, turned=rotary_cos_sin(torch.arange(LENGTH)[None] + start, FREQUENCIES, torch.float64))
         for start in (0, 3, 30)
     ]
     for other in found[1:]:
@@ -521,7 +521,7 @@ def test_rotated_scores_depend_on_distance_alone() -> None:
 
 def test_rotation_leaves_values_alone() -> None:
     stack, hidden = made(layers=1, **LLAMA), hidden_states()
-    turned = rotation(torch.arange(LENGTH)[None] + 1, FREQUENCIES, torch.float64)
+    turned = rotary_cos_sin(torch.arange(LENGTH)[None] + 1, FREQUENCIES, torch.float64)
     with_turn = run(stack, hidden, turned=turned, use_cache=True).past_key_values
     without = run(stack, hidden, use_cache=True).past_key_values
     assert torch.equal(with_turn[0][1], without[0][1])
@@ -595,7 +595,7 @@ def test_cross_attention_comes_between_with_a_norm_of_its_own(norm_first: bool) 
 
 # -- blocks of rows ---------------------------------------------------------------------------------------------------
 
-BATCH, LONG = 5, BLOCK_TOKENS // 2 + 1
+BATCH, LONG = 5, CHUNK_TOKENS // 2 + 1
 """A block is a single row, and there are five of them."""
 
 
@@ -603,17 +603,17 @@ BATCH, LONG = 5, BLOCK_TOKENS // 2 + 1
 def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """What size of block was chosen in each call."""
     chosen: list[int | None] = []
-    choose = stack_module.block_rows
+    choose = stack_module.chunk_size
 
     def noting(batch: Tensor) -> int | None:
         chosen.append(choose(batch))
         return chosen[-1]
 
-    monkeypatch.setattr(stack_module, "block_rows", noting)
+    monkeypatch.setattr(stack_module, "chunk_size", noting)
     return chosen
 
 
-BLOCKED: dict[str, tuple[int, int]] = {"single rows": (BATCH, LONG), "an odd number": (13, BLOCK_TOKENS // 4)}
+BLOCKED: dict[str, tuple[int, int]] = {"single rows": (BATCH, LONG), "an odd number": (13, CHUNK_TOKENS // 4)}
 
 
 @pytest.mark.parametrize(("rows", "length"), BLOCKED.values(), ids=BLOCKED)
@@ -638,7 +638,7 @@ def test_blocks_of_rows_with_positions_of_their_own_are_the_whole_batch(
     positions = positions_from_mask(left, length) if masked == "left" else torch.arange(length)[None]
     if masked == "heads":
         positions = torch.stack([torch.arange(length).roll(i) for i in range(rows)])
-    turned = rotation(positions, FREQUENCIES, torch.float32)
+    turned = rotary_cos_sin(positions, FREQUENCIES, torch.float32)
     shown = left.bool() if masked == "left" else torch.ones(rows, length).bool()
     with torch.no_grad():
         call = stack.check(Given(mask, output_hidden_states=True), rows, length, length)
@@ -650,7 +650,7 @@ def test_blocks_of_rows_with_positions_of_their_own_are_the_whole_batch(
             turned=turned,
             final_norm=norm,
         )
-    assert blocks == [BLOCK_TOKENS // length] * 3
+    assert blocks == [CHUNK_TOKENS // length] * 3
     expected = stack(hidden, call, turned=turned, final_norm=norm)  # gradients are recorded: no blocks
     assert blocks[3:] == [None]
     for ours, theirs in zip(found.hidden_states, expected.hidden_states, strict=True):
@@ -669,10 +669,10 @@ def test_blocks_of_rows_with_positions_of_their_own_are_the_whole_batch(
     [{"use_cache": True}, {"output_attentions": [0]}, {"encoder_hidden_states": hidden_states(8, 3)}],
     ids=["cache", "attentions", "encoder"],
 )
-def test_what_is_kept_by_row_is_not_computed_in_blocks(
+def test_what_is_kept_by_row_is_not_computed_run_in_chunks(
     given: dict[str, Any], blocks: list[int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack, hidden = made(layers=1, causal=True, cross_attention=True), hidden_states(8, BLOCK_TOKENS // 4)
+    stack, hidden = made(layers=1, causal=True, cross_attention=True), hidden_states(8, CHUNK_TOKENS // 4)
     calls: list[int] = []
     forward = stack[0].forward
 
@@ -689,7 +689,7 @@ def test_what_is_kept_by_row_is_not_computed_in_blocks(
 
 @pytest.mark.parametrize("name", ["", "0", "1.feed_forward.down"])
 def test_hooks_see_the_whole_batch(name: str) -> None:
-    stack, hidden = made(layers=2), hidden_states(8, BLOCK_TOKENS // 4)
+    stack, hidden = made(layers=2), hidden_states(8, CHUNK_TOKENS // 4)
     seen: list[int] = []
     stack.get_submodule(name).register_forward_hook(
         lambda module, arguments, output: seen.append(len(output[0] if isinstance(output, tuple) else output))
@@ -706,7 +706,7 @@ def test_hooks_see_the_whole_batch(name: str) -> None:
 def test_gradient_checkpointing_changes_no_gradient(settings: dict[str, Any]) -> None:
     stack = made(**settings, dropout=0.1, attention_dropout=0.1).train()
     hidden = hidden_states()
-    turned = rotation(torch.arange(LENGTH)[None], FREQUENCIES, torch.float64)
+    turned = rotary_cos_sin(torch.arange(LENGTH)[None], FREQUENCIES, torch.float64)
     found = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
@@ -743,7 +743,7 @@ def test_compiles_as_one_graph_and_takes_its_own_cache(settings: dict[str, Any])
 
     def step(hidden: Tensor, past: Any, start: int) -> StackResult:
         positions = torch.arange(start, start + hidden.shape[1])[None]
-        turned = rotation(positions, FREQUENCIES, torch.float64)
+        turned = rotary_cos_sin(positions, FREQUENCIES, torch.float64)
         return run(stack, hidden, turned=turned, norm=norm, past_key_values=past, use_cache=caches)
 
     compiled = torch.compile(step, fullgraph=True, backend="eager")

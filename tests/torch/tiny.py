@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from modeloutputs import ModelOutput
 from modeloutputs.architectures import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from modeloutputs.torch import bart, bart_heads, bert_heads, gpt, gpt2, llama, outputs
+from modeloutputs.torch import bart, bart_heads, bert_heads, gpt, gpt2, gpt2_heads, gpt_heads, llama, llama_heads, outputs
 from modeloutputs.torch.bert import BertModel
 from modeloutputs.torch.pretrained import PreTrainedModel
 
@@ -170,7 +170,8 @@ def randomise(module: nn.Module, seed: int = 0) -> Any:
     """Draw every parameter anew: a bias at 0 or a norm at 1 would hide that it is not used."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
+        buffers = [(name, buffer) for name, buffer in module.named_buffers() if name.endswith("logits_bias")]
+        for name, parameter in [*module.named_parameters(), *buffers]:
             offset = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
             parameter.copy_(offset + 0.2 * torch.randn(parameter.shape, generator=generator))
     return module
@@ -317,7 +318,7 @@ def _gpt2(cls: Any, returns: type[ModelOutput], **more: Any) -> Head:
 
 def _gpt2_classifier(variant: str, labels: Labels, count: int) -> Head:
     return _gpt2(
-        gpt2.GPT2ForSequenceClassification,
+        gpt2_heads.GPT2ForSequenceClassification,
         outputs.SequenceClassifierOutput,
         labels=labels,
         settings={"num_labels": count, "pad_token_id": 0},
@@ -342,7 +343,7 @@ def _moved_left(labels: Tensor) -> Tensor:
 
 GPT_HEADS = (
     _gpt(gpt.OpenAIGPTModel, outputs.BaseModelOutput),
-    _gpt(gpt.OpenAIGPTLMHeadModel, outputs.CausalLMOutput, labels=_VOCAB_LABELS),
+    _gpt(gpt_heads.OpenAIGPTLMHeadModel, outputs.CausalLMOutput, labels=_VOCAB_LABELS),
 )
 GPT2_HEADS = (
     _gpt2(
@@ -351,13 +352,13 @@ GPT2_HEADS = (
         settings={"add_cross_attention": True},
     ),
     _gpt2(
-        gpt2.GPT2LMHeadModel,
+        gpt2_heads.GPT2LMHeadModel,
         outputs.CausalLMOutputWithCrossAttentions,
         labels=_VOCAB_LABELS,
         settings={"add_cross_attention": True},
     ),
     _gpt2(
-        gpt2.GPT2LMHeadModel,
+        gpt2_heads.GPT2LMHeadModel,
         outputs.CausalLMOutputWithCrossAttentions,
         labels=_VOCAB_LABELS,
         settings={
@@ -376,9 +377,9 @@ GPT2_HEADS = (
 )
 LLAMA_HEADS = (
     _llama(llama.LlamaModel, outputs.BaseModelOutputWithPast),
-    _llama(llama.LlamaForCausalLM, outputs.CausalLMOutputWithPast, labels=_VOCAB_LABELS),
+    _llama(llama_heads.LlamaForCausalLM, outputs.CausalLMOutputWithPast, labels=_VOCAB_LABELS),
     _llama(
-        llama.LlamaForCausalLM,
+        llama_heads.LlamaForCausalLM,
         outputs.CausalLMOutputWithPast,
         labels=_VOCAB_LABELS,
         settings={

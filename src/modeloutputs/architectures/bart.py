@@ -45,6 +45,11 @@ WEIGHT_NAMES = WeightNames(
         "model.decoder.embed_tokens.weight": "model.shared.weight",
         "lm_head.weight": "model.shared.weight",
     },
+    fallbacks={
+        "model.shared.weight": "model.decoder.embed_tokens.weight",
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+    },
     ignored=r"final_logits_bias$",
     neutral=r"final_logits_bias$",
 )
@@ -52,6 +57,7 @@ WEIGHT_NAMES = WeightNames(
 DECODER_WEIGHT_NAMES = WeightNames(
     prefix="model",
     tied={"lm_head.weight": "model.decoder.embed_tokens.weight"},
+    fallbacks={"model.decoder.embed_tokens.weight": "model.shared.weight"},
     ignored=r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)",
 )
 """Those of the decoder alone."""

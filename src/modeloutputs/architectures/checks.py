@@ -104,4 +104,3 @@ def check_length(length: int, past: int, limit: int) -> None:
         raise InputError(
             f"{length} positions{before} exceed the model's max_position_embeddings of {limit}; truncate the input"
         )
-

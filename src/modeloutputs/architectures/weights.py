@@ -22,6 +22,9 @@ class WeightNames:
     always_tied: Mapping[str, str] = field(default_factory=dict[str, str])
     """The same for tensors that are tied whatever the configuration says."""
 
+    fallbacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Names to read a weight from where a checkpoint lacks its own, in files that hold one table for several."""
+
     optional: str = _NONE
     """Weights of the base model that a checkpoint may lack: they are initialised instead."""
 
@@ -52,7 +55,8 @@ class WeightNames:
         """
         targets = {**self.tied, **self.always_tied} if tied else self.always_tied
         root = targets.get(name, name)
-        return (root, *(other for other, target in targets.items() if target == root))
+        fallback = (self.fallbacks[name],) if name in self.fallbacks else ()
+        return (root, *(other for other, target in targets.items() if target == root), *fallback)
 
     def repeats(self, *, tied: bool) -> Mapping[str, str]:
         """Return names whose tensors repeat another's, and that other name."""

@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     )
     from .generation import GenerateOutput
     from .gpt import OpenAIGPTModel
-    from .gpt_heads import OpenAIGPTLMHeadModel
     from .gpt2 import GPT2Model
     from .gpt2_heads import GPT2ForSequenceClassification, GPT2LMHeadModel
+    from .gpt_heads import OpenAIGPTLMHeadModel
     from .inference import compile_for_inference
     from .llama import LlamaModel
     from .llama_heads import LlamaForCausalLM

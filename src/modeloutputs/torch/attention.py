@@ -301,9 +301,7 @@ class Attention(nn.Module):
         key_value = context.append(self.layer, key, value)
         return self.attend(query, key_value, context.mask, with_weights)
 
-    def attend(
-        self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool
-    ) -> AttentionResult:
+    def attend(self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool) -> AttentionResult:
         """Attend from a projected query (B, H, Q, D) and project the result."""
         dropout = self.dropout if self.training else 0.0
         context, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)

@@ -7,8 +7,8 @@ from ..errors import CheckpointError
 from ..files.checkpoints import find_checkpoint, read_json
 from .bart_heads import BartForCausalLM, BartForConditionalGeneration
 from .bert_heads import BertLMHeadModel
-from .gpt_heads import OpenAIGPTLMHeadModel
 from .gpt2_heads import GPT2LMHeadModel
+from .gpt_heads import OpenAIGPTLMHeadModel
 from .llama_heads import LlamaForCausalLM
 
 __all__ = ["AnyLanguageModel", "load_language_model"]

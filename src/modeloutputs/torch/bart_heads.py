@@ -37,7 +37,9 @@ __all__ = [
 ]
 
 
-class BartForConditionalGeneration(GenerationMixin, BartPreTrainedModel, LanguageModelHead[BartConfig, Seq2SeqLMOutput]):
+class BartForConditionalGeneration(
+    GenerationMixin, BartPreTrainedModel, LanguageModelHead[BartConfig, Seq2SeqLMOutput]
+):
     """Predicts each next token of the target; returns Seq2SeqLMOutput."""
 
     task = SEQ2SEQ_LM

@@ -3,43 +3,19 @@
 Arguments are explained in `modeloutputs.torch.arguments`. `token_type_ids` are 0 where not passed.
 """
 
-from typing import Any, Unpack
-
 import torch
 from torch import Tensor, nn
 
 from ..architectures import BertConfig
 from ..architectures.bert import LAYER_PATHS, WEIGHT_NAMES, layer_settings
-from ..architectures.checks import check_one_given
 from ..architectures.layers import LayerSettings
-from ..architectures.tasks import (
-    CAUSAL_LM,
-    MASKED_LM,
-    MULTIPLE_CHOICE,
-    NEXT_SENTENCE,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TOKEN_CLASSIFICATION,
-)
-from ..errors import InputError
-from .arguments import DecoderInputs, Flags
 from .attention import Attention, AttentionResult, CrossAttention
 from .cache import PastKeyValues
-from .generation import GenerationMixin
-from .heads import Head, LabelHead, LanguageModelHead, SpanHead
 from .inputs import check_ids, check_tokens, first_position, positions_from_mask, rows_at
 from .layers import LayerSelection, activate, activation
-from .losses import NumItems
 from .outputs import (
     BaseModelOutputWithPooling,
     BaseModelOutputWithPoolingAndCrossAttentions,
-    CausalLMOutputWithCrossAttentions,
-    MaskedLMOutput,
-    MultipleChoiceModelOutput,
-    NextSentencePredictorOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel

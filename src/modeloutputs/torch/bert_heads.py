@@ -125,7 +125,9 @@ class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput
         return self.cls(outputs.last_hidden_state)
 
 
-class BertLMHeadModel(GenerationMixin, _BertWithPredictions, LanguageModelHead[BertConfig, CausalLMOutputWithCrossAttentions]):
+class BertLMHeadModel(
+    GenerationMixin, _BertWithPredictions, LanguageModelHead[BertConfig, CausalLMOutputWithCrossAttentions]
+):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions.
 
     Raises:

@@ -32,9 +32,7 @@ MIN_CAPACITY = 16
 class _Buffers:
     """Buffers (batch, kv_heads, capacity, head_dim) for the keys and values of all layers, filled from the front."""
 
-    def __init__(
-        self, layers: Iterable[tuple[Tensor, ...]], capacity: int, runner: object | None = None
-    ) -> None:
+    def __init__(self, layers: Iterable[tuple[Tensor, ...]], capacity: int, runner: object | None = None) -> None:
         self.capacity = capacity
         self.runner = runner
         self.buffers = [tuple(_with_capacity(tensor, capacity) for tensor in layer[:2]) for layer in layers]

@@ -193,7 +193,9 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
 
         With labels, `use_cache` is off unless passed: training has no use for a cache.
         """
-        options: dict[str, Any] = dict(inputs) if token_type_ids is None else {"token_type_ids": token_type_ids, **inputs}
+        options: dict[str, Any] = (
+            dict(inputs) if token_type_ids is None else {"token_type_ids": token_type_ids, **inputs}
+        )
         if self.keeps_cache:
             options["use_cache"] = cache_with_labels(options.get("use_cache"), labels)
         outputs = self._base_outputs(input_ids, attention_mask, **options)

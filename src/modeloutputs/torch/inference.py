@@ -9,9 +9,9 @@ from torch.utils import _pytree as pytree
 
 from ..output import ModelOutput
 from .attention import is_unmasked
-from .row_chunks import chunk_size, run_in_chunks
 from .inputs import check_ids
 from .pretrained import PreTrainedModel
+from .row_chunks import chunk_size, run_in_chunks
 
 __all__ = ["CompiledModel", "compile_for_inference"]
 

@@ -140,11 +140,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
                 f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
             )
         self._initialise(set(matched.missing))
-        tied = names.repeats(tied=True)
         unexpected = [
-            name
-            for name in matched.unexpected
-            if not names.is_ignored(name) and not (name in tied and is_copy(source, name, tied[name]))
+            name for name in matched.unexpected if not names.is_ignored(name) and not self._is_repeated(name, source)
         ]
         new = [name for name in matched.missing if not names.is_neutral(name)]
         parts = [
@@ -154,6 +151,14 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         if parts:
             message = f"{type(self).__name__} from {str(folder)!r}: {'; '.join(parts)}"
             warnings.warn(message, CheckpointWarning, stacklevel=3)
+
+    def _is_repeated(self, name: str, source: WeightSource) -> bool:
+        """Return whether a checkpoint repeats another weight under this name, as older files do of tied weights."""
+        prefix, repeats = f"{self.weight_names.prefix}.", self.weight_names.repeats(tied=True)
+        original = repeats.get(name, repeats.get(f"{prefix}{name}"))
+        if original is None:
+            return False
+        return any(is_copy(source, name, key) for key in (original, original.removeprefix(prefix)))
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, max_shard_size: int = 5_000_000_000) -> None:
         """Write config.json and the weights, replacing what is there.

@@ -168,5 +168,3 @@ def _feed_forward(layer: _Layer, paths: FeedForwardPaths) -> Function:
         return down(function(gate) * values)
 
     return gated
-
-

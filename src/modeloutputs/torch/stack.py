@@ -178,9 +178,7 @@ class Call:
     ) -> LayerContext:
         """Return the inputs of the layers that are given the embeddings `hidden` (B, S, hidden)."""
         keys = self.past + self.length
-        mask = build_mask(
-            self.attention_mask, self.length, keys, hidden, causal=settings.causal, heads=settings.heads
-        )
+        mask = build_mask(self.attention_mask, self.length, keys, hidden, causal=settings.causal, heads=settings.heads)
         cache = None
         if self.past_key_values is not None or self.use_cache:
             cache = CacheUpdate(self.past_key_values, self.length, self.limit, kept=self.use_cache)
@@ -286,9 +284,7 @@ class Stack(nn.ModuleList):
                 return cast("Tensor", key.weight)
         return next(self.parameters())
 
-    def _check_encoder(
-        self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int
-    ) -> None:
+    def _check_encoder(self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int) -> None:
         cached = cross_length(past)
         if states is None:
             if mask is not None and cached is None:

@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from torch import Tensor, nn
 
-from modeloutputs.torch.attention import rotation
+from modeloutputs.torch.attention import rotary_cos_sin
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.layers import LayerNorm
 from modeloutputs.torch.stack import STEPS, Given, LayerSettings, Stack
-from modeloutputs.torch.steps import Steps, can_step
+from modeloutputs.torch.single_token import Steps, supports_single_token
 
 from .tiny import randomise, states
 
@@ -56,7 +56,7 @@ def decode(stack: Stack, hidden: Tensor, steps: Steps | None, mask: Tensor | Non
             shown = None if mask is None else mask[:, : i + 1]
             given = Given(shown, encoder, None, past, use_cache=True)
             call = stack.check(given, ROWS, 1, 40)
-            turned = rotation(torch.tensor([[i]]), [1.0, 0.3, 0.09, 0.01], torch.float32)
+            turned = rotary_cos_sin(torch.tensor([[i]]), [1.0, 0.3, 0.09, 0.01], torch.float32)
             with nullcontext() if steps is None else steps.used():
                 result = stack(hidden[:, i : i + 1], call, turned=turned, final_norm=norm)
             past = result.past_key_values
@@ -70,9 +70,9 @@ def test_steps_return_what_the_stack_returns(settings: dict[str, Any], padded: b
     stack = made(**settings)
     hidden = states(ROWS, LENGTH, WIDTH, 2)
     mask = torch.tensor([[0, 0, 1, 1, 1], [1] * 5, [0, 1, 1, 1, 1]]) if padded else None
-    assert can_step(stack.requires_grad_(False)) is False  # gradients are recorded here
+    assert supports_single_token(stack.requires_grad_(False)) is False  # gradients are recorded here
     with torch.no_grad():
-        assert can_step(stack)
+        assert supports_single_token(stack)
     for mine, theirs in zip(decode(stack, hidden, Steps(stack), mask), decode(stack, hidden, None, mask), strict=True):
         torch.testing.assert_close(mine[0], theirs[0], atol=1e-6, rtol=1e-5)
         assert isinstance(mine[1], Cache)
@@ -148,13 +148,13 @@ def test_no_steps_where_somebody_would_miss_a_module_call() -> None:
         nn.utils.parametrizations.weight_norm(stack[0].feed_forward.down)
 
     with torch.no_grad():
-        assert can_step(made())
+        assert supports_single_token(made())
         for change in (hooked, prehooked, replaced, layer_replaced, patched, trained, dropping, parametrised):
             stack = made()
             change(stack)
-            assert not can_step(stack), change.__name__
+            assert not supports_single_token(stack), change.__name__
         handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
         try:
-            assert not can_step(made())
+            assert not supports_single_token(made())
         finally:
             handle.remove()

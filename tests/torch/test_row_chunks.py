@@ -5,20 +5,20 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
-from modeloutputs.torch.blocks import BLOCK_TOKENS, block_rows, in_blocks
+from modeloutputs.torch.row_chunks import CHUNK_TOKENS, chunk_size, run_in_chunks
 
 
 @pytest.mark.parametrize(
     ("rows", "length", "expected"),
-    [(32, 128, 8), (16, 128, 8), (15, 128, None), (4, 2 * BLOCK_TOKENS, 1), (1, 2 * BLOCK_TOKENS, None), (1, 8, None)],
+    [(32, 128, 8), (16, 128, 8), (15, 128, None), (4, 2 * CHUNK_TOKENS, 1), (1, 2 * CHUNK_TOKENS, None), (1, 8, None)],
 )
 def test_blocks_hold_about_a_thousand_tokens(rows: int, length: int, expected: int | None):
     with torch.no_grad():
-        assert block_rows(torch.empty(rows, length)) == expected
+        assert chunk_size(torch.empty(rows, length)) == expected
 
 
 def test_no_blocks_where_gradients_are_kept():
-    assert block_rows(torch.empty(32, 128)) is None
+    assert chunk_size(torch.empty(32, 128)) is None
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7])
@@ -32,7 +32,7 @@ def test_blocks_are_joined_in_order_and_other_arguments_are_passed_whole(block: 
         assert nothing is None
         return [part + whole, part.sum(1)]
 
-    both, sums = in_blocks(function, 7, block, (rows, shared, None))
+    both, sums = run_in_chunks(function, 7, block, (rows, shared, None))
     assert torch.equal(both, rows + shared)
     assert torch.equal(sums, rows.sum(1))
     assert sum(seen) == 7
