@@ -14,7 +14,7 @@ from typing import Any, cast
 from ...errors import FileFormatError, InputError
 from ...frameworks import FRAMEWORKS
 from ...output import ModelOutput, field_names
-from ...output.nested import children, is_array, is_nested
+from ...output.nested import children, flat_name, is_array, is_nested
 from ..safetensors import MappedTensor, map_safetensors
 from .classes import class_name
 
@@ -82,7 +82,7 @@ def _describe(value: Any, place: str, name_array: Callable[[Any, str], str], dep
         return {"output": describe_output(value, f"{place}.", name_array, depth + 1)}
     if isinstance(value, Mapping) and not all(isinstance(key, str) for key in cast("Mapping[Any, Any]", value)):
         raise InputError(f"{place} has keys that are not strings; it cannot be saved")
-    items = {key: _describe(item, f"{place}.{key}", name_array, depth + 1) for key, item in children(value)}
+    items = {key: _describe(item, flat_name(place, key), name_array, depth + 1) for key, item in children(value)}
     if isinstance(value, Mapping):
         return {"dict": items}
     return {"tuple" if isinstance(value, tuple) else "list": list(items.values())}
@@ -190,7 +190,7 @@ class _Parser:
         version = _expect(int, entries["version"])
         if version not in _VERSIONS:
             raise FileFormatError(
-                f"{str(self.path)!r} has format version {version}; this modeloutputs reads versions up to {_VERSIONS[-1]}"
+                f"{str(self.path)!r} has format version {version}; this modeloutputs reads up to {_VERSIONS[-1]}"
             )
         if version == 1:
             return False, None, [self.output(entries, 0)]

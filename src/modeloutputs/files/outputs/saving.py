@@ -8,7 +8,7 @@ from typing import Any, cast
 from ...arrays.backends import get_backend
 from ...errors import InputError, first_line
 from ...output import ModelOutput
-from ...output.nested import memory_identity
+from ...output.nested import memory_identity, put_by_name
 from ..atomic import atomic_path
 from ..safetensors import nbytes, write_safetensors
 from .description import KEY, describe_file, describe_output
@@ -34,6 +34,7 @@ def save(
 
     Raises:
         InputError: a field holds a value that such a file cannot hold, or the file cannot be written.
+        UsageError: a key that contains dots gives two arrays the same name.
         FileNotFoundError: the folder does not exist.
 
     Examples:
@@ -65,8 +66,9 @@ def save(
 def _as_list(outputs: Any) -> list[ModelOutput]:
     if isinstance(outputs, ModelOutput):
         return [outputs]
+    kind = cast("type[Any]", type(outputs))
     if isinstance(outputs, (str, Mapping)) or not isinstance(outputs, Iterable):
-        raise InputError(f"save takes an output or a list of them; got a {cast('Any', type(outputs)).__name__}")
+        raise InputError(f"save takes an output or a list of them; got a {kind.__name__}")
     return list(cast("Iterable[ModelOutput]", outputs))
 
 
@@ -94,18 +96,12 @@ class _ArrayCollector:
         """Collect an array with this flat name, and return the name under which it is stored."""
         identity = memory_identity(array)
         if identity not in self._names:
-            _check_name(name, self.values)
-            self._frameworks.add(get_backend(array).name)
+            if name == "__metadata__":
+                raise InputError(f"{name!r} cannot be the name of a tensor in a safetensors file; rename the field")
+            put_by_name(self.values, name, _values(array, name))
             self._names[identity] = name
-            self.values[name] = _values(array, name)
+            self._frameworks.add(get_backend(array).name)
         return self._names[identity]
-
-
-def _check_name(name: str, taken: Mapping[str, Any]) -> None:
-    if name == "__metadata__":
-        raise InputError(f"{name!r} cannot be the name of a tensor in a safetensors file; rename the field")
-    if name in taken:
-        raise InputError(f"two arrays are named {name!r}: a key that contains dots looks nested; rename it")
 
 
 def _values(array: Any, name: str) -> Any:
