@@ -20,7 +20,7 @@ from modeloutputs.arrays.backends import (
     to_numpy,
 )
 
-from ..support.marks import EVERY_BACKEND, needs_jax, needs_tensorflow, needs_torch
+from ..support.needs import EVERY_BACKEND, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import array
 
 every_kind = pytest.mark.parametrize("kind", EVERY_BACKEND)

@@ -32,10 +32,9 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 

@@ -19,7 +19,7 @@ from keras import ops
 from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
-from ..support.needs import needs
+from ..support.needs import needs_jax, needs_torch
 from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_keras import (
@@ -42,9 +42,6 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),  # Keras' own
 ]
-
-
-needs_torch, needs_jax = needs("torch"), needs("jax")
 
 
 # -- trees ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import array, class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
@@ -47,9 +47,6 @@ every_pair = pytest.mark.parametrize(
 
 def others_than(framework: str) -> list[Any]:
     return [param for param in FRAMEWORK_PARAMS if param.values != (framework,)]
-
-
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 
 
 class Custom(ModelOutput):
