@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -137,9 +136,11 @@ def test_pytorchs_answer_takes_the_place_of_ours_once_it_is_imported():
     code = """
 import modeloutputs, sys
 from modeloutputs.output import callers as _unpacking
+
+from ..support.processes import run_code
 assert _unpacking.in_compiler_trace.__module__ == "modeloutputs.output.callers" and "torch" not in sys.modules
 class Mine(modeloutputs.ModelOutput): ...
 import torch
 assert _unpacking.in_compiler_trace is torch.compiler.is_dynamo_compiling
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_code(code)
