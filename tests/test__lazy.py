@@ -34,7 +34,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package: Any):
 
 def test_a_name_is_looked_up_once():
     calls: list[str] = []
-    get, names = names_later("modeloutputs", {"output.contract": ("check",)})
+    get, names = names_later("modeloutputs", {"output.checking": ("check",)})
     vars(modeloutputs).pop("check", None)
     calls.append(get("check").__name__)
     assert calls == ["check"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .files.outputs import load, save
     from .ops.batch import concat, pad, select, split, unpad
     from .ops.convert import convert
-    from .output.contract import check
+    from .output.checking import check
 
 __all__ = [
     "ALWAYS",
@@ -66,7 +66,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             "ops.batch": ("concat", "pad", "select", "split", "unpad"),
-            "output.contract": ("check",),
+            "output.checking": ("check",),
             "ops.convert": ("convert",),
             "files.outputs": ("load", "save"),
         },

@@ -1,8 +1,6 @@
 """Finding the operations for an array or a framework; moving and converting arrays of any of them."""
 
-import collections
-import types
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +9,10 @@ from modeloutputs import InputError, ModelOutput
 from modeloutputs.arrays.backends import (
     backend_named,
     get_backend,
-    is_array,
-    map_arrays,
-    rebuild_like,
     to_device,
     to_numpy,
 )
+from modeloutputs.output.nested import is_array
 
 from ..support.needs import EVERY_BACKEND, needs_jax, needs_tensorflow, needs_torch
 from ..support.processes import run_code
@@ -94,46 +90,6 @@ def test_nothing_is_imported_for_arrays_of_others():
         "get_backend(numpy.ones(2)); print(sorted({'torch', 'jax', 'tensorflow'} & sys.modules.keys()))"
     )
     assert run_code(code) == "[]"
-
-
-class Pair(NamedTuple):
-    first: Any
-    second: Any
-
-
-def test_containers_are_rebuilt_as_what_they_were():
-    default = collections.defaultdict(list, a=np.ones(1))
-    values: list[Any] = [
-        (np.ones(1), None),
-        [np.ones(1)],
-        Pair(np.ones(1), "x"),
-        {"a": np.ones(1)},
-        collections.OrderedDict(a=np.ones(1)),
-        default,
-        Held(value=np.ones(1)),
-        types.SimpleNamespace(a=1),
-        "text",
-        None,
-    ]
-    mapped = map_arrays(lambda a: a + 1, values)
-    assert [type(value) for value in mapped] == [type(value) for value in values]
-    assert mapped[0] == (2, None)
-    assert mapped[2].second == "x"
-    assert mapped[5]["a"] == 2
-    assert mapped[5]["new"] == []
-    assert default["a"] == 1
-    assert mapped[6].value == 2
-    assert mapped[7] is values[7]
-
-
-def test_an_array_class_is_an_ordinary_value():
-    assert Held(value=(np.float32, np.ones(1))).map(lambda a: a + 1).value == (np.float32, 2)
-
-
-def test_rebuilt_containers_take_the_class_of_another():
-    assert rebuild_like((1, 2), [3]) == (3,)
-    assert rebuild_like(Pair(1, 2), [3, 4]) == Pair(3, 4)
-    assert rebuild_like({"a": 1}, {"b": 2}) == {"b": 2}
 
 
 # -- values, devices ------------------------------------------------------------------------------------------------

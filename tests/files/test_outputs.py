@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from modeloutputs import FileFormatError, InputError, ModelOutput, load, save
+from modeloutputs import FileFormatError, InputError, ModelOutput, UsageError, load, save
 from modeloutputs.errors import CheckpointNotFoundError
 from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
@@ -728,10 +728,10 @@ def test_a_file_loads_where_its_framework_is_missing(missing: str, how: str, tmp
 # -- what cannot be saved ---------------------------------------------------------------------------------------------
 
 
-def refused(outputs: Any, folder: Path) -> str:
+def refused(outputs: Any, folder: Path, error: type[Exception] = InputError) -> str:
     """Return why outputs cannot be saved, having seen that nothing was written."""
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(error) as caught:
         save(outputs, folder / "never")
     assert sorted(path.name for path in folder.iterdir()) == before
     assert "\n" not in str(caught.value)
@@ -746,7 +746,7 @@ def test_what_has_no_place_in_a_file_is_named_by_its_place(tmp_path: Path):
     assert "states is of dtype str" in refused(Custom(states=np.array(["a"])), tmp_path)
     assert "states is a masked array" in refused(Custom(states=np.ma.masked_array([1.0], [True])), tmp_path)
     twice = Custom(table={"a.b": numbers(1), "a": {"b": numbers(2)}})
-    assert "two tensors stand at 'table.a.b': a key with dots" in refused(twice, tmp_path)
+    assert "two arrays are named 'table.a.b': a key that contains dots" in refused(twice, tmp_path, UsageError)
     assert "cannot be written: 'utf-8' codec" in refused(Custom(table={"\udc80": numbers(1)}), tmp_path)
     for value, name in ((None, "NoneType"), ("text", "str"), ({"a": Custom()}, "dict"), (3, "int")):
         assert refused(value, tmp_path) == f"save takes an output or a list of them; got a {name}"

@@ -2,6 +2,7 @@
 """Outputs in Keras 3: its trees, models that return them, training, prediction, files; with each of its backends."""
 
 import functools
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any

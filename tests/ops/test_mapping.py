@@ -11,13 +11,13 @@ from jaxtyping import Float
 
 from modeloutputs import ALWAYS, ContractError, ModelOutput, UsageError
 from modeloutputs.ops.mapping import Leaf, Walk
-from modeloutputs.output.contract import NEVER_CHOSEN
+from modeloutputs.output.contract import PAD_WITH_NEG_INF
 
 Array = np.ndarray[Any, Any]
 
 
 class Inner(ModelOutput):
-    points: Float[Array, "batch seq"] | None = dataclasses.field(default=None, metadata=NEVER_CHOSEN)
+    points: Float[Array, "batch seq"] | None = dataclasses.field(default=None, metadata=PAD_WITH_NEG_INF)
 
 
 class Deep(ModelOutput):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from modeloutputs import ModelOutput
-from modeloutputs.output.callers import in_compiler_trace, is_unpacking
+from modeloutputs.output.callers import is_unpacking
 
 
 class Probe:
@@ -125,22 +125,3 @@ def test_another_interpreter_keeps_dictionary_behaviour(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys.implementation, "name", "pypy")
     first, second = Pair(1, 2)  # pyright: ignore[reportAssignmentType]
     assert (first, second) == ("a", "b")
-
-
-def test_no_compiler_is_tracing_here():
-    assert in_compiler_trace() is False
-
-
-def test_pytorchs_answer_takes_the_place_of_ours_once_it_is_imported():
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    code = """
-import modeloutputs, sys
-from modeloutputs.output import callers as _unpacking
-
-from ..support.processes import run_code
-assert _unpacking.in_compiler_trace.__module__ == "modeloutputs.output.callers" and "torch" not in sys.modules
-class Mine(modeloutputs.ModelOutput): ...
-import torch
-assert _unpacking.in_compiler_trace is torch.compiler.is_dynamo_compiling
-"""
-    run_code(code)

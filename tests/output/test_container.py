@@ -932,7 +932,7 @@ def test_flat_names_are_places():
 
 
 def test_flat_names_that_clash_are_refused():
-    with pytest.raises(UsageError, match=r"^two arrays are called 'table\.a\.b': a key with dots"):
+    with pytest.raises(UsageError, match=r"^two arrays are named 'table\.a\.b': a key that contains dots"):
         Moved(table={"a.b": np.ones(1), "a": {"b": np.zeros(1)}}).to_flat_dict()
 
 

@@ -9,7 +9,15 @@ import numpy as np
 
 from modeloutputs import ModelOutput
 from modeloutputs.frameworks import FRAMEWORKS, Framework
-from modeloutputs.output.contract import annotations
+from modeloutputs.output.schema import (
+    ArraySchema,
+    MappingSchema,
+    Schema,
+    SequenceSchema,
+    TupleSchema,
+    options_of,
+    schema_of,
+)
 
 SIZES = {
     "batch": 2,
@@ -75,34 +83,32 @@ def full(
         sizes: of axes, by name, where they differ from SIZES.
     """
     maker = _Maker(np.random.default_rng(seed), kind or framework_of(cls.__name__).name, layers, SIZES | sizes)
-    return cls(**{name: maker.value(hint) for name, hint in annotations(cls).items() if name not in absent})
+    return cls(**{name: maker.value(schema) for name, schema in schema_of(cls).items() if name not in absent})
 
 
 class _Maker:
     def __init__(self, rng: np.random.Generator, kind: str, layers: int, sizes: Mapping[str, int]) -> None:
         self._rng, self._kind, self._layers, self._sizes = rng, kind, layers, sizes
 
-    def value(self, hint: Any) -> Any:
-        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin is tuple:
-            return tuple(map(self.value, arguments[:1] * self._layers if ... in arguments else arguments))
-        if origin is list:
-            return [self.value(arguments[0]) for _ in range(self._layers)]
-        if origin is dict:
-            states, index = typing.get_args(arguments[1])
+    def value(self, schema: Schema) -> Any:
+        schema = options_of(schema)[0]
+        if isinstance(schema, TupleSchema):
+            return tuple(map(self.value, schema.items))
+        if isinstance(schema, SequenceSchema):
+            return schema.kind([self.value(schema.item) for _ in range(self._layers)])
+        if isinstance(schema, MappingSchema):
+            states, index = options_of(schema.item)
             names = [f"layers.{i}.cached_{what}" for i in range(self._layers) for what in ("key", "value")]
             return {name: self.value(states) for name in names} | {"cache_index": self._index(index)}
-        if arguments:
-            return self.value(next(option for option in arguments if option is not type(None)))
-        return array(self._rng.standard_normal(self._shape(hint), dtype=np.float32), self._kind)
+        return array(self._rng.standard_normal(self._shape(schema), dtype=np.float32), self._kind)
 
-    def _shape(self, hint: Any) -> list[int]:
-        return [self._size(axis) for axis in hint.dim_str.split()]
+    def _shape(self, schema: Schema) -> list[int]:
+        assert isinstance(schema, ArraySchema)
+        return list(map(self._size, schema.axes))
 
-    def _index(self, hint: Any) -> Any:
-        return array(
-            np.full(self._shape(hint), min(self._sizes["past"], self._sizes["max_length"]), np.int32), self._kind
-        )
+    def _index(self, schema: Schema) -> Any:
+        filled = min(self._sizes["past"], self._sizes["max_length"])
+        return array(np.full(self._shape(schema), filled, np.int32), self._kind)
 
     def _size(self, axis: str) -> int:
         return math.prod(int(part) if part.isdigit() else self._sizes[part] for part in axis.split("*"))

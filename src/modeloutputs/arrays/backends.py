@@ -1,18 +1,16 @@
 """Finds the operations for an array, or for a framework by its name; imports a framework only then."""
 
-import collections
 import functools
 import importlib
-from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from ..errors import InputError, MissingDependencyError, first_line
 from ..frameworks import FRAMEWORKS
-from ..output import callers as _callers
+from . import tracing
 from .base import Backend
 from .dtypes import is_floating
 
-__all__ = ["backend_named", "get_backend", "is_array", "map_arrays", "rebuild_like", "to_device", "to_numpy"]
+__all__ = ["backend_named", "get_backend", "to_device", "to_numpy"]
 
 _NAMES = ("torch", "jax", "tensorflow", "numpy")
 
@@ -35,7 +33,7 @@ def get_backend(array: Any) -> Backend:
     if kind in _backend_of_type:
         return _backend_of_type[kind]
     found = backend_named(_framework_of(kind))
-    if not _callers.in_compiler_trace():
+    if not tracing.in_compiler_trace():
         _backend_of_type[kind] = found
     return found
 
@@ -115,46 +113,3 @@ def to_device(array: Any, device: Any, dtype: Any = None, *, non_blocking: bool 
     except Exception as error:  # noqa: BLE001  # each framework has its own error for a missing device
         wanted = f"device={device!r}" + ("" if dtype is None else f", dtype={dtype!r}")
         raise InputError(f"{backend.describe(array)} cannot be moved to {wanted}: {first_line(error)}") from None
-
-
-def is_array(value: Any) -> bool:
-    """Return whether a value is an array of some framework, tracers and arrays without values included."""
-    # A class such as `numpy.float32` has both attributes too.
-    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
-
-
-def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to every array of a nested value; tuples, lists and dicts keep their class, all else stays.
-
-    An array that stands in two places is one array afterwards too.
-    """
-    done: dict[int, tuple[Any, Any]] = {}
-
-    def once(array: Any) -> Any:
-        if id(array) not in done:
-            done[id(array)] = (array, function(array))  # the array is kept, so that no other gets its id
-        return done[id(array)][1]
-
-    return _mapped(once, value)
-
-
-def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
-    if is_array(value):
-        return function(value)
-    if isinstance(value, (tuple, list)):
-        return rebuild_like(cast("Any", value), [_mapped(function, item) for item in cast("list[Any]", value)])
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)
-        return rebuild_like(mapping, {name: _mapped(function, item) for name, item in mapping.items()})
-    return value
-
-
-def rebuild_like(like: Any, items: Any) -> Any:
-    """Return a tuple, list or mapping of new items, of the class of another."""
-    if hasattr(like, "unflatten"):  # an output within an output
-        return like.unflatten(items.keys(), items.values())
-    if hasattr(like, "_make"):  # a named tuple takes its items one by one
-        return like._make(items)
-    if isinstance(like, collections.defaultdict):
-        return collections.defaultdict(cast("Any", like).default_factory, items)
-    return like.__class__(items)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 
-from ..output import callers as _callers
+from . import tracing
 from .base import Backend, joined_shape, pad_widths
 from .dtypes import DTYPES, DType, dtype_name, invalid_dtype
 from .numpy import in_native_byte_order
@@ -90,7 +90,7 @@ class TorchBackend(Backend):
 
     def concrete_values(self, array: Any) -> Any:
         """Return the values of a tensor on the CPU; None under a compiler."""
-        if _callers.in_compiler_trace() or array.device.type != "cpu":
+        if tracing.in_compiler_trace() or array.device.type != "cpu":
             return None
         return super().concrete_values(array)
 

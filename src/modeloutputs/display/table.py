@@ -7,14 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
-from ..arrays.backends import is_array
-from ..output.contract import annotations, axes_of, fitting, item_annotations, returned_when
+from ..output.contract import returned_when
+from ..output.nested import children, distinct_arrays, is_array, is_nested
+from ..output.protocol import OutputLike
+from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, schema_of
 from .text import dtype_of, shape_of, summary
-
-if TYPE_CHECKING:
-    from ..output import ModelOutput
 
 __all__ = ["Absent", "Field", "Inventory", "Line", "Size", "Span", "take_inventory"]
 
@@ -94,17 +93,17 @@ class Inventory:
     """Of all fields together; an array that stands in two places is counted once."""
 
 
-def take_inventory(output: "ModelOutput") -> Inventory:
+def take_inventory(output: OutputLike) -> Inventory:
     """List what an output holds."""
     cls = type(output)
-    hints = _or_else(dict[str, Any](), annotations, cls)
-    fields = tuple(_field(name, value, hints.get(name)) for name, value in output.items())
+    schemas: Mapping[str, Schema] = _or_else({}, schema_of, cls)
+    fields = tuple(_field(name, value, schemas.get(name, UNKNOWN)) for name, value in output.items())
     absent = tuple(
         Absent(_printable(name), _printable(_or_else("the model has it", returned_when, cls, name)))
         for name in cls.__output_fields__
         if name not in output
     )
-    size = _or_else(Size(0, is_exact=False), _size, output.values())
+    size = _or_else(Size(0, is_exact=False), _size, output)
     return Inventory(_printable(cls.__name__), fields, absent, size or Size(0, is_exact=True))
 
 
@@ -119,65 +118,52 @@ def _or_else(otherwise: Result, function: Callable[..., Result], *arguments: Any
 # -- lines ------------------------------------------------------------------------------------------------------------
 
 
-def _field(name: str, value: Any, hint: Any) -> Field:
+def _field(name: str, value: Any, schema: Schema) -> Field:
     unknown = Line(_printable(name), (Span("cannot be shown"),), _printable(type(value).__name__), "", None)
-    return _or_else(Field(unknown), _field_with_entries, name, value, hint)
+    return _or_else(Field(unknown), _field_with_entries, name, value, schema)
 
 
-def _field_with_entries(name: str, value: Any, hint: Any) -> Field:
-    line = _line(name, value, hint)
-    entries = _entries(value, hint)
+def _field_with_entries(name: str, value: Any, schema: Schema) -> Field:
+    line = _line(name, value, schema)
+    entries = _entries(value, schema)
     left_out = max(len(entries) - 2 * SHOWN_AT_EACH_END, 0)
     split = SHOWN_AT_EACH_END if left_out else len(entries)
     first, last = entries[:split], entries[split + left_out :]
     return Field(line, tuple(_line(*entry) for entry in first), left_out, tuple(_line(*entry) for entry in last))
 
 
-def _line(label: str, value: Any, hint: Any) -> Line:
-    arrays = _distinct_arrays([value])
+def _line(label: str, value: Any, schema: Schema) -> Line:
+    arrays = distinct_arrays(value)
     dtypes = [dtype_of(array) for array in arrays] or ([] if value is None else [type(value).__name__])
     devices = [device for array in arrays for device in _or_else([], _devices, array)]
-    return Line(_printable(label), _cut(_shape(value, hint)), _listed(dtypes), _listed(devices), _size([value]))
+    return Line(_printable(label), _cut(_shape(value, schema)), _listed(dtypes), _listed(devices), _size(value))
 
 
-def _entries(value: Any, hint: Any) -> list[tuple[str, Any, Any]]:
-    """Return label, value and annotation of each entry of a value that has entries."""
-    if is_array(value) or not isinstance(value, (tuple, list, Mapping)):
-        return []
-    items = _items(value, hint)
-    labels = list(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else range(len(items))
-    return [(str(label), item, item_hint) for label, (item, item_hint) in zip(labels, items, strict=True)]
+def _entries(value: Any, schema: Schema) -> list[tuple[str, Any, Any]]:
+    """Return label, value and schema of each entry of a value that has entries."""
+    items = children(value)
+    schemas = _or_else(None, _item_schemas, value, schema) or [UNKNOWN] * len(items)
+    return [(str(key), item, own) for (key, item), own in zip(items, schemas, strict=True)]
 
 
-def _items(value: Any, hint: Any) -> list[tuple[Any, Any]]:
-    """Return the entries of a tuple, list or mapping, each with its annotation, None where there is none."""
-    items = _values(value)
-    return list(zip(items, _or_else(None, _hints, value, hint) or [None] * len(items), strict=True))
-
-
-def _values(value: Any) -> list[Any]:
-    return list(cast("Mapping[Any, Any]", value).values() if isinstance(value, Mapping) else value)
-
-
-def _hints(value: Any, hint: Any) -> list[Any] | None:
+def _item_schemas(value: Any, schema: Schema) -> list[Schema] | None:
     cls = cast("type[Any]", type(value))
     if hasattr(cls, "__output_fields__"):  # an output within an output
-        hints = annotations(cls)
-        return [hints[name] for name, _ in value.items()]
-    return item_annotations(fitting(hint, value), value)
+        return [schema_of(cls)[name] for name in value.keys()]  # noqa: SIM118
+    return item_schemas(matching_option(schema, value), value)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
 
 
-def _shape(value: Any, hint: Any) -> Text:
+def _shape(value: Any, schema: Schema) -> Text:
     """Describe a value: `batch 2 × seq 8`, `7 × (batch 2 × seq 8)`; runs of like entries are counted."""
     if is_array(value):
-        return _array_shape(value, hint)
+        return _array_shape(value, schema)
     if value is None:
         return (Span("not asked for", is_quiet=True),)
-    if isinstance(value, (tuple, list, Mapping)):
-        return _runs(_items(value, hint))
+    if is_nested(value):
+        return _runs([(item, own) for _, item, own in _entries(value, schema)])
     return (Span(_printable(summary(value))),)
 
 
@@ -196,9 +182,9 @@ def _runs(items: list[tuple[Any, Any]]) -> Text:
     return (Span(f"{share}: "), *counted) if counted else (Span(f"{share} asked for", is_quiet=True),)
 
 
-def _entry_shape(value: Any, hint: Any) -> Text:
-    text = _shape(value, hint)
-    return _in_parentheses(text) if isinstance(value, (tuple, list, Mapping)) else text
+def _entry_shape(value: Any, schema: Schema) -> Text:
+    text = _shape(value, schema)
+    return _in_parentheses(text) if is_nested(value) else text
 
 
 def _counted(text: Text, count: str) -> Text:
@@ -208,18 +194,18 @@ def _counted(text: Text, count: str) -> Text:
     return (Span(f"{count} × "), *(_in_parentheses(text) if has_parts else text))
 
 
-def _array_shape(array: Any, hint: Any) -> Text:
+def _array_shape(array: Any, schema: Schema) -> Text:
     sizes = shape_of(array)
     if sizes is None:
         return (Span("of unknown rank"),)
     if not sizes:
         return (Span("scalar"),)
-    names = _or_else(None, _axis_names, array, hint) or ("_",) * len(sizes)
+    names = _or_else(None, _axis_names, array, schema) or ("_",) * len(sizes)
     return _joined([_axis(name, size) for name, size in zip(names, sizes, strict=True)], " × ")
 
 
-def _axis_names(array: Any, hint: Any) -> tuple[str, ...] | None:
-    return axes_of(fitting(hint, array), len(array.shape))
+def _axis_names(array: Any, schema: Schema) -> tuple[str, ...] | None:
+    return axes_of(matching_option(schema, array), len(array.shape))
 
 
 def _axis(name: str, size: Any) -> Text:
@@ -266,17 +252,6 @@ def _printable(text: str, longest: int = LONGEST) -> str:
 # -- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _distinct_arrays(values: Iterable[Any]) -> list[Any]:
-    """Return the arrays in nested values; one that stands in two places is returned once."""
-    found: dict[int, Any] = {}
-    for value in values:
-        if is_array(value):
-            found[id(value)] = value
-        elif isinstance(value, (tuple, list, Mapping)):
-            found |= {id(array): array for array in _distinct_arrays(_values(value))}
-    return list(found.values())
-
-
 def _devices(array: Any) -> list[str]:
     devices: Callable[[], Iterable[Any]] | None = getattr(array, "devices", None)  # JAX: there may be several
     if devices is not None:
@@ -286,8 +261,8 @@ def _devices(array: Any) -> list[str]:
     return [device[2].lower() if device[1] else device[2]] if device[2] else []
 
 
-def _size(values: Iterable[Any]) -> Size | None:
-    counts = [_or_else(None, _bytes, array) for array in _distinct_arrays(values)]
+def _size(value: Any) -> Size | None:
+    counts = [_or_else(None, _bytes, array) for array in distinct_arrays(value)]
     return Size(sum(count or 0 for count in counts), is_exact=None not in counts) if counts else None
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, cast
 
+from ..output.nested import is_array
+
 __all__ = ["dtype_of", "pformat", "shape_of", "summary"]
 
 
@@ -32,7 +34,7 @@ def _field(value: Any, values: bool, width: int) -> str:
 
 def summary(value: Any) -> str:
     """Describe a nested value in one line: `f32[2,8,384]`, `13 x f32[2,8,384]`, `6 x (4 x f32[2,12,8,32])`."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if is_array(value):
         return _array(value)
     if isinstance(value, (list, tuple)):
         return _sequence(cast("list[Any]", value))

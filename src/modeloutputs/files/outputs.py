@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import pytrees as trees
-from ..arrays.backends import backend_named, get_backend, is_array
+from ..arrays.backends import backend_named, get_backend
 from ..arrays.base import Backend
 from ..errors import DefinitionError, FileFormatError, InputError, first_line
 from ..frameworks import FRAMEWORKS, Framework
 from ..ops.convert import check_names, convert_fields, counterpart
 from ..output import ModelOutput, field_names
+from ..output.nested import flat_name, is_array, memory_identity, put_by_name
 from .atomic import atomic_path
 from .safetensors import MappedTensor, map_safetensors, nbytes, write_safetensors
 
@@ -58,6 +59,7 @@ def save(
 
     Raises:
         InputError: a field holds something that has no place in such a file, or the whole has none.
+        UsageError: a key that contains dots gives two arrays the same name.
     """
     writing = _Writing()
     several, listed = not isinstance(outputs, ModelOutput), _listed(outputs)
@@ -118,39 +120,24 @@ class _Writing:
             return {"output": self.describe_output(value, f"{place}.", depth + 1)}
         if isinstance(value, (tuple, list)):
             kind, items = "tuple" if isinstance(value, tuple) else "list", enumerate(cast("list[Any]", value))
-            return {kind: [self._describe(item, f"{place}.{i}", depth + 1) for i, item in items]}
+            return {kind: [self._describe(item, flat_name(place, i), depth + 1) for i, item in items]}
         if isinstance(value, Mapping):
             entries = cast("Mapping[Any, Any]", value).items()
             if not all(isinstance(key, str) for key, _ in entries):
                 raise InputError(f"{place} has keys that are not strings; it cannot be saved")
-            return {"dict": {key: self._describe(item, f"{place}.{key}", depth + 1) for key, item in entries}}
+            return {"dict": {key: self._describe(item, flat_name(place, key), depth + 1) for key, item in entries}}
         raise InputError(f"{place} holds a {type(value).__name__}; arrays, tuples, dicts and plain values can be saved")
 
     def _put_aside(self, array: Any, place: str) -> str:
         kind = get_backend(array)
         self._kinds[kind.name] = None
-        identity = _identity(array)
+        identity = memory_identity(array)
         if identity not in self._names:
             if place == "__metadata__":
                 raise InputError(f"a tensor cannot be called {place!r} in such a file; rename the field")
-            if place in self.arrays:
-                raise InputError(
-                    f"two tensors stand at {place!r}: a key with dots reads like what is nested; rename it"
-                )
+            put_by_name(self.arrays, place, _values(array, kind, place))
             self._names[identity] = place
-            self.arrays[place] = _values(array, kind, place)
         return self._names[identity]
-
-
-def _identity(array: Any) -> Any:
-    """Tell one array that stands in two places from two arrays: by memory where that is known, else by object."""
-    if hasattr(array, "data_ptr") and array.device.type != "meta" and array.numel():
-        try:
-            memory = array.data_ptr(), tuple(array.shape), array.stride(), array.device
-        except RuntimeError:
-            return id(array)  # sparse, or a stand-in for others: not in one piece of memory
-        return *memory, array.dtype, array.is_conj(), array.is_neg()  # the last two: read otherwise than they lie there
-    return id(array)
 
 
 def _is_plain(value: Any) -> bool:

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from ..output import ALWAYS, ModelOutput
-from ..output.contract import NEVER_CHOSEN
+from ..output.contract import PAD_WITH_NEG_INF
 
 __all__ = [
     "FlaxBaseModelOutput",
@@ -187,8 +187,8 @@ class FlaxTokenClassifierOutput(ModelOutput):
 class FlaxQuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends: a score for each token as either."""
 
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
 
@@ -196,8 +196,8 @@ class FlaxQuestionAnsweringModelOutput(ModelOutput):
 class FlaxSeq2SeqQuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends, from an encoder and a decoder."""
 
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     past_key_values: PastKeyValues | None = None
     decoder_hidden_states: HiddenStates | None = None
     decoder_attentions: CachedAttentions | None = None

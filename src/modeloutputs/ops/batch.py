@@ -14,14 +14,15 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from ..arrays.backends import get_backend, is_array, to_numpy
+from ..arrays import tracing
+from ..arrays.backends import get_backend, to_numpy
 from ..arrays.base import Backend
 from ..arrays.dtypes import can_represent, dtype_name
 from ..display.text import shape_of, summary
 from ..errors import ContractError, InputError, UsageError, nearest
 from ..output import ModelOutput, field_names
-from ..output import callers as _unpacking
-from ..output.contract import LENGTHS, ROWS
+from ..output.contract import BATCH_AXIS, PADDABLE_AXES
+from ..output.nested import is_array
 from .mapping import Leaf, Padding, Walk
 
 __all__ = ["concat", "pad", "select", "split", "unpad"]
@@ -34,7 +35,7 @@ FILLED_FROM_FRONT = frozenset({"max_length", "new"})
 """Axes whose padding is always on the right: a cache of constant shape, and the tokens that `generate` chose."""
 
 # Logits may be of the last positions of `seq` alone, where a model was told to keep no others.
-_AGREEING = LENGTHS - {"seq"}
+_AGREEING = PADDABLE_AXES - {"seq"}
 
 
 # -- operations -----------------------------------------------------------------------------------------------------
@@ -69,8 +70,8 @@ def concat(outputs: Iterable[Output], *, side: Side = "right", padding: Padding 
         kind = _one_kind(leaf, arrays)
         if leaf.row_axis is None:
             return _listed(kind, leaf, arrays)
-        if leaf.axes[leaf.row_axis] != ROWS:
-            rows.extend(() if rows else [_sizes(output).get(ROWS) for output in outputs])
+        if leaf.axes[leaf.row_axis] != BATCH_AXIS:
+            rows.extend(() if rows else [_sizes(output).get(BATCH_AXIS) for output in outputs])
             _check_several(leaf, arrays, rows)
         lefts = {axis: sides(leaf.axes[axis]) for axis in _ragged(leaf, arrays)}
         if not lefts:
@@ -196,9 +197,9 @@ def unpad(output: Output, attention_mask: Any = None, encoder_attention_mask: An
     columns = [dict[str, Any]() for _ in range(rows)]
     # How far each row's cache of constant shape is filled, and which tokens `generate` chose, where there are such.
     filled = _array_of(output, _is_cache_index)
-    generated = _array_of(output, lambda leaf: leaf.field == "generated" and leaf.axes == (ROWS, "total"))
+    generated = _array_of(output, lambda leaf: leaf.field == "generated" and leaf.axes == (BATCH_AXIS, "total"))
     for given, what, names in (
-        (attention_mask, "attention_mask", LENGTHS - {"enc_seq"}),
+        (attention_mask, "attention_mask", PADDABLE_AXES - {"enc_seq"}),
         (encoder_attention_mask, "encoder_attention_mask", {"enc_seq"}),
     ):
         if given is None:
@@ -231,7 +232,7 @@ def _sizes(output: ModelOutput, agreeing: Collection[str] = ()) -> dict[str, Any
             known = sizes.setdefault(name, size)
             if known is None or size is None:
                 sizes[name] = size if known is None else known
-            elif (name == ROWS or name in agreeing) and size != known:
+            elif (name == BATCH_AXIS or name in agreeing) and size != known:
                 raise ContractError(
                     f"{type(output).__name__}.{leaf.place}: {name} is {size}, and {known} in the fields before it"
                 )
@@ -244,11 +245,11 @@ def _sizes(output: ModelOutput, agreeing: Collection[str] = ()) -> dict[str, Any
 
 def _rows(output: ModelOutput) -> Any:
     sizes = _sizes(output)
-    if ROWS not in sizes:
+    if BATCH_AXIS not in sizes:
         raise ContractError(
-            f"{type(output).__name__} has no field with an axis {ROWS!r}: its rows cannot be told apart"
+            f"{type(output).__name__} has no field with an axis {BATCH_AXIS!r}: its rows cannot be told apart"
         )
-    return sizes[ROWS]
+    return sizes[BATCH_AXIS]
 
 
 def _known_rows(output: ModelOutput) -> int:
@@ -264,7 +265,7 @@ def _known_rows(output: ModelOutput) -> int:
 def _several(leaf: Leaf, array: Any, rows: int | None) -> int:
     """Return how many entries of an array each row has: more than one where the axis is `batch*choices`."""
     size, name = array.shape[cast("int", leaf.row_axis)], leaf.axes[cast("int", leaf.row_axis)]
-    if name == ROWS or rows == 0:
+    if name == BATCH_AXIS or rows == 0:
         return 1
     if rows is None or size is None:
         raise InputError(
@@ -322,11 +323,11 @@ def _indices(rows: Any, count: int | None) -> Any:
     import numpy as np
 
     given = rows
-    if _unpacking.in_compiler_trace() and not is_array(rows):
+    if tracing.in_compiler_trace() and not is_array(rows):
         return _constant_indices(list(rows), count)
     if is_array(rows):
         kind = get_backend(rows)
-        if kind.name == "torch" and (_unpacking.in_compiler_trace() or rows.device.type != "cpu"):
+        if kind.name == "torch" and (tracing.in_compiler_trace() or rows.device.type != "cpu"):
             return _unseen_indices(rows, kind, count)
         try:
             rows = kind.numpy(rows)
@@ -412,13 +413,13 @@ def _ragged(leaf: Leaf, arrays: list[Any]) -> list[int]:
         is_unknown = None in sizes  # before the graph runs
         if axis == leaf.row_axis or (len(set(sizes)) == 1 and not is_unknown):
             continue
-        if name in LENGTHS:
+        if name in PADDABLE_AXES:
             ragged.append(axis)
         elif not is_unknown:
             other = next(i for i, size in enumerate(sizes) if size != sizes[0])
             raise ContractError(
                 f"{leaf.place}: {name} is {sizes[0]} in outputs[0] and {sizes[other]} in outputs[{other}]; "
-                f"only {', '.join(sorted(LENGTHS))} can be padded"
+                f"only {', '.join(sorted(PADDABLE_AXES))} can be padded"
             )
     return ragged
 
@@ -431,7 +432,7 @@ def _check_several(leaf: Leaf, arrays: list[Any], rows: list[Any]) -> None:
         if count != expected:
             raise ContractError(
                 f"{leaf.place}: {leaf.axes[cast('int', leaf.row_axis)]} has {expected} for each row in "
-                f"outputs[{first}] and {count} in outputs[{i}]; only {', '.join(sorted(LENGTHS))} can be padded"
+                f"outputs[{first}] and {count} in outputs[{i}]; only {', '.join(sorted(PADDABLE_AXES))} can be padded"
             )
 
 
@@ -440,7 +441,7 @@ def _listed(kind: Backend, leaf: Leaf, arrays: list[Any]) -> Any:
     rank = len(leaf.axes)
     if rank > 1:
         raise ContractError(
-            f"{leaf.place} ({' '.join(leaf.axes)}) has no axis {ROWS!r}, so it cannot be joined; drop it first"
+            f"{leaf.place} ({' '.join(leaf.axes)}) has no axis {BATCH_AXIS!r}, so it cannot be joined; drop it first"
         )
     if not rank:
         return kind.stack(arrays)
@@ -455,7 +456,7 @@ def _sides(side: Any) -> Callable[[str], bool]:
     given: dict[Any, Any] = dict(cast("Mapping[Any, Any]", side)) if isinstance(side, Mapping) else {"": side}
     if any(value not in ("left", "right") for value in given.values()):
         raise InputError(f"side is {side!r}; expected 'left' or 'right', or one of them by axis name")
-    known = sorted(LENGTHS - FILLED_FROM_FRONT)
+    known = sorted(PADDABLE_AXES - FILLED_FROM_FRONT)
     for name in given:
         if name and name not in known:
             raise InputError(f"side names {name!r}, no axis whose padding has a side{nearest(name, known)}")
@@ -491,7 +492,7 @@ def _fields_within(value: Any) -> list[str]:
 def _filling(leaf: Leaf, array: Any, padding: Padding) -> float:
     """Return what an array's padding holds."""
     value = leaf.padding(padding)
-    if not _unpacking.in_compiler_trace() and not can_represent(array.dtype, value):
+    if not tracing.in_compiler_trace() and not can_represent(array.dtype, value):
         raise InputError(
             f"{leaf.place} is {summary(array)}, which cannot hold a padding of {value}; "
             f"pass padding={{{leaf.field!r}: ...}}"
@@ -501,7 +502,7 @@ def _filling(leaf: Leaf, array: Any, padding: Padding) -> float:
 
 def _length(owner: str, name: str, length: Any, sizes: Mapping[str, Any]) -> int:
     """Return the length that an axis is to have, held against that which it has."""
-    able = [known for known in sizes if known in LENGTHS]
+    able = [known for known in sizes if known in PADDABLE_AXES]
     if name not in able:
         raise InputError(f"{owner} has no axis {name!r} that can be padded{nearest(name, able)}")
     wanted = _integer(length)
@@ -561,7 +562,7 @@ def _array_of(output: ModelOutput, is_wanted: Callable[[Leaf], bool]) -> Any:
 
 
 def _is_cache_index(leaf: Leaf) -> bool:
-    return leaf.place.endswith(".cache_index") and leaf.axes == (ROWS,)
+    return leaf.place.endswith(".cache_index") and leaf.axes == (BATCH_AXIS,)
 
 
 def _cached(tokens: Any, filled: int, row: int) -> Any:

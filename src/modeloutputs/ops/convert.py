@@ -6,23 +6,31 @@ tensor for each layer in TensorFlow, and in FlaxBaseModelOutputWithPast a dict o
 other class has no place for is refused, unless it is dropped by name.
 """
 
-import types
-import typing
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..arrays.backends import backend_named, get_backend, is_array, map_arrays, rebuild_like
+from ..arrays.backends import backend_named, get_backend
 from ..arrays.base import Backend
 from ..display.text import summary
 from ..errors import InputError, UsageError, first_line, nearest
 from ..frameworks import FRAMEWORKS, Framework
 from ..output import ModelOutput, field_names
-from ..output.contract import annotations, axes_of, resembles
+from ..output.nested import is_array, map_arrays, map_leaves, walk
+from ..output.schema import (
+    ArraySchema,
+    MappingSchema,
+    OtherSchema,
+    Schema,
+    SequenceSchema,
+    TupleSchema,
+    axes_of,
+    matches_structure,
+    options_of,
+    schema_of,
+)
 
 __all__ = ["check_names", "convert", "convert_fields", "counterpart"]
-
-_UNIONS = (typing.Union, types.UnionType)
 
 _NEAREST = {
     "BaseModelOutputWithCrossAttentions": "BaseModelOutputWithPastAndCrossAttentions",
@@ -79,12 +87,9 @@ def check_names(argument: str, names: Collection[str], known: Collection[str], o
 
 def _fields_within(value: Any) -> Iterator[str]:
     """Yield the names of the fields of all outputs in a nested value."""
-    if isinstance(value, ModelOutput):
-        yield from field_names(value)
-    if isinstance(value, (tuple, list, Mapping)):
-        nested = cast("Any", value)
-        for item in nested.values() if isinstance(value, Mapping) else nested:
-            yield from _fields_within(item)
+    for _, found in walk(value):
+        if isinstance(found, ModelOutput):
+            yield from field_names(found)
 
 
 def _without(output: ModelOutput, drop: Collection[str]) -> dict[str, Any]:
@@ -142,44 +147,38 @@ def convert_fields(
             f"{target.__name__} has no field {', '.join(lacking)}; leave out what it lacks with drop={tuple(lacking)!r}"
         )
     moved = map_arrays(lambda array: _move(array, kind), dict(fields))
-    moved = {name: _outputs_converted(value, kind, drop) for name, value in moved.items()}
+    moved = map_leaves(lambda value: _output_converted(value, kind, drop), moved, lambda v: isinstance(v, ModelOutput))
     if source is not target:
         for name, lay_out in (("loss", _as_loss), ("past_key_values", _as_cache)):
             if name in moved:
-                own = None if source is None else annotations(source)[name]
-                place = _Place(f"{target.__name__}.{name}", annotations(target)[name], own, kind)
+                own = None if source is None else schema_of(source)[name]
+                place = _Place(f"{target.__name__}.{name}", schema_of(target)[name], own, kind)
                 moved[name] = lay_out(moved[name], place)
     names = [name for name in field_names(target) if name in moved]
     return target.unflatten(names, [moved[name] for name in names])
 
 
-def _outputs_converted(value: Any, kind: Backend, drop: Collection[str]) -> Any:
-    """Give the outputs within a value, whose arrays are of `kind` by now, the classes that go with them."""
-    if isinstance(value, ModelOutput):
-        cls = type(value)
-        return convert_fields(_without(value, drop), _counterpart_or_same(cls, kind), kind, cls, drop)
-    if next(_fields_within(value), None) is None:
+def _output_converted(value: Any, kind: Backend, drop: Collection[str]) -> Any:
+    """Give an output within another, whose arrays are of `kind` by now, the class that goes with them."""
+    if not isinstance(value, ModelOutput):
         return value
-    if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return rebuild_like(value, {name: _outputs_converted(item, kind, drop) for name, item in items})
-    return rebuild_like(value, [_outputs_converted(item, kind, drop) for item in value])
+    cls = type(value)
+    return convert_fields(_without(value, drop), _counterpart_or_same(cls, kind), kind, cls, drop)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A field that is laid out anew: its name, its annotation there and, where known, here."""
+    """A field that is laid out anew: its name, its schema there and, where known, here."""
 
     name: str
-    annotation: Any
-    source: Any
+    schema: Schema
+    source: Schema | None
     kind: Backend
 
 
-def _options(annotation: Any) -> list[Any]:
-    """Return the alternatives of an annotation that say something of arrays."""
-    options = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else (annotation,)
-    return [option for option in options if hasattr(option, "dim_str") or typing.get_origin(option) is not None]
+def _options(schema: Schema) -> list[Schema]:
+    """Return the alternatives of a schema that say something of arrays."""
+    return [option for option in options_of(schema) if not isinstance(option, OtherSchema)]
 
 
 # -- arrays ---------------------------------------------------------------------------------------------------------
@@ -220,7 +219,7 @@ def _plain(values: Any, kind: Backend) -> Any:
 
 def _as_loss(loss: Any, place: "_Place") -> Any:
     """Bring a loss into the shape that it has in the other class, where that is the same number or numbers."""
-    wanted = [axes for option in _options(place.annotation) for axes in [axes_of(option, len(option.dim_str.split()))]]
+    wanted = [option.axes for option in _options(place.schema) if isinstance(option, ArraySchema)]
     if not wanted or not is_array(loss):
         return loss
     axes = None if place.source is None else _axes_of_loss(place.source, tuple(loss.shape))
@@ -238,9 +237,9 @@ def _as_loss(loss: Any, place: "_Place") -> Any:
     )
 
 
-def _axes_of_loss(annotation: Any, shape: tuple[int, ...]) -> tuple[str, ...] | None:
+def _axes_of_loss(schema: Schema, shape: tuple[int, ...]) -> tuple[str, ...] | None:
     """Return the axes of the alternative that fits a shape, sizes that are written as numbers included."""
-    for option in _options(annotation):
+    for option in _options(schema):
         axes = axes_of(option, len(shape)) or ()
         sizes = {name: size for name, size in zip(axes, shape, strict=False) if name.isdigit()}
         if len(axes) == len(shape) and all(int(name) == size for name, size in sizes.items()):
@@ -260,15 +259,21 @@ Layers = list[tuple[Any, ...]]
 
 def _as_cache(cache: Any, place: "_Place") -> Any:
     lay_out = {tuple: _as_tuples, list: _as_stacks, dict: _as_static}
-    wanted = [typing.get_origin(option) for option in _options(place.annotation)]
+    wanted = [_container_of(option) for option in _options(place.schema)]
     if not wanted or wanted[0] not in lay_out:
         return cache  # a user's own class, which says nothing of its layout
     laid_out = lay_out[wanted[0]](_layers(cache, place), place.kind)
-    if laid_out is None or not resembles(place.annotation, laid_out):
+    if laid_out is None or not matches_structure(place.schema, laid_out):
         raise InputError(
             f"{place.name} has no place for all of {summary(cache)}; leave it out with drop=('past_key_values',)"
         )
     return laid_out
+
+
+def _container_of(schema: Schema) -> type | None:
+    if isinstance(schema, (SequenceSchema, MappingSchema)):
+        return schema.kind
+    return tuple if isinstance(schema, TupleSchema) else None
 
 
 def _layers(cache: Any, place: "_Place") -> Layers:

@@ -1,15 +1,15 @@
 """Goes through the arrays of one output, or of several alike, knowing the axis names of each."""
 
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from ..arrays.backends import is_array, rebuild_like
 from ..display.text import summary
 from ..errors import ContractError, UsageError
 from ..output import ModelOutput
-from ..output.contract import ROWS, annotations, axes_of, fitting, item_annotations
+from ..output.contract import has_rows
+from ..output.nested import ArrayMemo, flat_name, is_array, rebuild
+from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, names_axes, schema_of
 
 __all__ = ["Leaf", "Padding", "Walk"]
 
@@ -33,7 +33,7 @@ class Leaf:
     @property
     def row_axis(self) -> int | None:
         """The axis that holds the rows; None where none does."""
-        return next((i for i, name in enumerate(self.axes) if ROWS in name.split("*")), None)
+        return next((i for i, name in enumerate(self.axes) if has_rows(name)), None)
 
     def padding(self, given: Padding) -> float:
         """Return what padding holds: the caller's word, else the class's."""
@@ -45,12 +45,12 @@ class _Place:
     """Where in its output a value stands, with its annotation."""
 
     path: str
-    hint: Any
+    schema: Schema
     field: str
     fill: float
 
-    def item(self, key: object, hint: Any) -> "_Place":
-        return _Place(f"{self.path}.{key}", hint, self.field, self.fill)
+    def item(self, key: object, schema: Schema) -> "_Place":
+        return _Place(flat_name(self.path, key), schema, self.field, self.fill)
 
 
 _places_of: dict[type[ModelOutput], dict[str, _Place]] = {}
@@ -59,9 +59,9 @@ _places_of: dict[type[ModelOutput], dict[str, _Place]] = {}
 def _places(cls: type[ModelOutput]) -> dict[str, _Place]:
     """Return the place of each field, looked up once: in a dictionary, for compilers trace into `functools.cache`."""
     if cls not in _places_of:
-        hints = annotations(cls)
+        schemas = schema_of(cls)
         _places_of[cls] = {
-            name: _Place(name, hints[name], name, field.metadata.get("padding", 0))
+            name: _Place(name, schemas[name], name, field.metadata.get("padding", 0))
             for name, field in cls.__output_fields__.items()
         }
     return _places_of[cls]
@@ -76,7 +76,7 @@ class Walk:
 
     def __init__(self, function: Callable[[Leaf, list[Any]], Any]) -> None:
         self._function = function
-        self._done: dict[tuple[object, ...], tuple[list[Any], Any]] = {}
+        self._memo = ArrayMemo()
 
     def outputs(self, outputs: Sequence[Output], within: str = "") -> Output:
         """Build the output; `within` is the path before its fields' names.
@@ -107,7 +107,7 @@ class Walk:
             return self.outputs(cast("list[ModelOutput]", values), f"{place.path}.")
         if isinstance(first, (tuple, list, Mapping)):
             return self._nested(place, values)
-        if first is not None and _says_axes(place.hint):
+        if first is not None and names_axes(place.schema):
             raise _undescribed(place, first)  # whatever arrays it may hold, nothing would be done to them
         for i, value in enumerate(values):
             alike = value is first or (not is_array(value) and type(value) is type(first) and value == first)
@@ -124,25 +124,21 @@ class Walk:
         for i, value in enumerate(values):
             if not _same_kind(value, first) or len(value) != len(keys) or not _has_keys(value, keys):
                 raise _differing(place, first, value, i)
-        hints = item_annotations(fitting(place.hint, first), first)
-        if hints is None:
-            if keys and _says_axes(place.hint):
+        schemas = item_schemas(matching_option(place.schema, first), first)
+        if schemas is None:
+            if keys and names_axes(place.schema):
                 raise _undescribed(place, first)
-            hints = [None] * len(keys)
+            schemas = [UNKNOWN] * len(keys)
         items = [
             self._value(place.item(key, item), [value[key] for value in values])
-            for key, item in zip(keys, hints, strict=True)
+            for key, item in zip(keys, schemas, strict=True)
         ]
-        return rebuild_like(first, dict(zip(keys, items, strict=True)) if isinstance(first, Mapping) else items)
+        return rebuild(first, items)
 
     def _arrays(self, place: _Place, arrays: list[Any]) -> Any:
         leaf = _leaf(place, arrays)
         # Where the axes are others, as of an encoder's states among a decoder's, what is done with it is another thing.
-        key = (leaf.axes, leaf.fill, *map(id, arrays))
-        if key not in self._done:
-            # The arrays are kept with it: until the walk is over no other may get the id of one.
-            self._done[key] = (arrays, self._function(leaf, arrays))
-        return self._done[key][1]
+        return self._memo.get(arrays, lambda: self._function(leaf, arrays), leaf.axes, leaf.fill)
 
 
 def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:
@@ -193,22 +189,17 @@ def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
 
 def _axes(place: _Place, array: Any) -> tuple[str, ...] | None:
     """Return the axis names of an array; one number of the batch has an axis once outputs were joined."""
-    hint, rank = fitting(place.hint, array), len(array.shape)
-    axes = axes_of(hint, rank)
-    if axes is None and not rank and not _says_axes(place.hint):
+    schema, rank = matching_option(place.schema, array), len(array.shape)
+    axes = axes_of(schema, rank)
+    if axes is None and not rank and not names_axes(place.schema):
         return ()  # a number needs no names
-    return ("parts",) if axes is None and rank == 1 and axes_of(hint, 0) == () else axes
+    return ("parts",) if axes is None and rank == 1 and axes_of(schema, 0) == () else axes
 
 
 def _is_listed(place: _Place, array: Any) -> bool:
     """Whether an array is a number of the batch, or a list of such."""
     axes = _axes(place, array) if len(array.shape) < 2 else None
-    return axes is not None and not any(ROWS in name.split("*") for name in axes)
-
-
-def _says_axes(hint: Any) -> bool:
-    """Whether an annotation is, somewhere in it, of arrays whose axes it names."""
-    return hasattr(hint, "dim_str") or any(map(_says_axes, typing.get_args(hint)))
+    return axes is not None and not any(map(has_rows, axes))
 
 
 def _differing(place: _Place, first: Any, value: Any, index: int) -> UsageError:
@@ -219,7 +210,7 @@ def _differing(place: _Place, first: Any, value: Any, index: int) -> UsageError:
 
 
 def _undescribed(place: _Place, value: Any) -> ContractError:
-    if _says_axes(place.hint):
+    if names_axes(place.schema):
         return ContractError(
             f"{place.path} is {summary(value)} of {type(value).__name__}, which has not the axes that its class names; "
             "hold it against them with check(), or drop it first"

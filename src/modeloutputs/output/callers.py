@@ -1,4 +1,4 @@
-"""Tells who asks: `for name in output` from `a, b = output`, which is the trap that outputs refuse; and tf.nest.
+"""Distinguishes `for name in output` from `a, b = output` by the caller's bytecode; recognises `tf.nest`.
 
 CPython only: the instruction that the calling frame is executing says which it is. Elsewhere (another
 interpreter, a compiler that traces the call) the answer is "not unpacking" and dictionary behaviour stands.
@@ -11,7 +11,7 @@ import opcode
 import sys
 from types import FrameType
 
-__all__ = ["in_compiler_trace", "is_rebuilding", "is_unpacking"]
+__all__ = ["is_rebuilding", "is_unpacking"]
 
 _UNPACKING = frozenset(
     opcode.opmap[name]
@@ -32,11 +32,6 @@ _LOADS = frozenset(
 _BUILDS = frozenset(
     opcode.opmap[name] for name in ("BUILD_LIST", "BUILD_TUPLE", "LIST_TO_TUPLE") if name in opcode.opmap
 )
-
-
-def in_compiler_trace() -> bool:
-    """Whether a compiler is tracing the call; `trees` puts PyTorch's own answer here once that is imported."""
-    return False
 
 
 def is_rebuilding(frame: FrameType) -> bool:

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, cast, dataclass_transform, overload
 
-from .. import pytrees as trees
+from .. import pytrees
+from ..arrays import tracing
 from ..errors import (
     DefinitionError,
     FieldAttributeError,
@@ -22,7 +23,8 @@ from ..errors import (
     UsageError,
     nearest,
 )
-from . import callers as _unpacking
+from . import callers
+from .nested import flat_arrays, map_arrays
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +68,7 @@ class ModelOutput(dict[str, Any]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _define(cls)
-        trees.register(cls)
+        pytrees.register(cls)
 
     def __init__(self, /, *values: Any, **named: Any) -> None:
         # Subclasses get a generated constructor (see `_constructor`); this one serves classes that write their own.
@@ -113,7 +115,7 @@ class ModelOutput(dict[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         # The caller's frame is asked for here, not in a helper: a compiler can trace neither, only skip both.
-        if not _unpacking.in_compiler_trace() and _unpacking.is_unpacking(sys._getframe(1), self):  # pyright: ignore[reportPrivateUsage]
+        if not tracing.in_compiler_trace() and callers.is_unpacking(sys._getframe(1), self):  # pyright: ignore[reportPrivateUsage]
             raise UsageError(
                 f"{_name(self)} iterates over field names, so unpacking it would give strings; "
                 "unpack out.to_tuple() instead"
@@ -132,15 +134,12 @@ class ModelOutput(dict[str, Any]):
         """Return one level of arrays by their place: "logits", "hidden_states.0", "past_key_values.0.1".
 
         For exporters and savers that take no nesting. The order is that of fields, layers and what a layer has;
-        None and what is no array is left out.
+        other leaves are left out.
 
         Raises:
             UsageError: a key with dots in it gives two arrays the same name.
         """
-        flat: dict[str, Any] = {}
-        for name, value in self.items():
-            _flatten_into(flat, name, value)
-        return flat
+        return flat_arrays(self)
 
     def check(self) -> Self:
         """Hold every field against its annotation, axis names bound across all fields; return self.
@@ -148,7 +147,7 @@ class ModelOutput(dict[str, Any]):
         Raises:
             ContractError: naming the first field that differs, the axes expected and the shape found.
         """
-        from .contract import check
+        from .checking import check
 
         return check(self)
 
@@ -162,7 +161,7 @@ class ModelOutput(dict[str, Any]):
                 else f"{_name(self)} is assigned by field name, not by {name!r}"
             )
         # The caller's frame is asked for here for the same reason as in `__iter__`.
-        if value is None and not _unpacking.in_compiler_trace() and _unpacking.is_rebuilding(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+        if value is None and not tracing.in_compiler_trace() and callers.is_rebuilding(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
             _plain.__setitem__(self, name, None)
             self.__dict__[name] = None
             return
@@ -230,10 +229,7 @@ class ModelOutput(dict[str, Any]):
 
         An array that stands in two places is passed once, and its result stands in both.
         """
-        from ..arrays.backends import map_arrays
-
-        values = map_arrays(function, self.to_dict())
-        return self.unflatten(values.keys(), values.values())
+        return map_arrays(function, self)
 
     def to(self, where: Any = None, *, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Self:
         """Return the output on a device, in a dtype, or both.
@@ -348,19 +344,6 @@ def field_names(output: ModelOutput | type[ModelOutput]) -> tuple[str, ...]:
 
 def _fields(output: ModelOutput | type[ModelOutput]) -> dict[str, "dataclasses.Field[Any]"]:
     return output.__output_fields__
-
-
-def _flatten_into(flat: dict[str, Any], place: str, value: Any) -> None:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        if place in flat:
-            raise UsageError(f"two arrays are called {place!r}: a key with dots reads like what is nested; rename it")
-        flat[place] = value
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            _flatten_into(flat, f"{place}.{key}", item)
-    elif isinstance(value, (tuple, list)):
-        for i, item in enumerate(cast("list[Any]", value)):
-            _flatten_into(flat, f"{place}.{i}", item)
 
 
 def _name(value: object) -> str:

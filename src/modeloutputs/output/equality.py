@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from .nested import is_array
+
 __all__ = ["equal"]
 
 
@@ -14,17 +16,13 @@ def equal(left: Any, right: Any) -> bool:
     """
     if left is right:
         return True
-    if _is_array(left) or _is_array(right):
+    if is_array(left) or is_array(right):
         return type(left) is type(right) and _equal_arrays(left, right)
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return _equal_mappings(cast("Mapping[Any, Any]", left), cast("Mapping[Any, Any]", right))
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         return _equal_sequences(cast("list[Any]", left), cast("list[Any]", right))
     return _truth_of_equality(left, right)
-
-
-def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def _equal_mappings(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> bool:

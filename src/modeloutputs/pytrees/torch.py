@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..output import callers as _unpacking
+from ..arrays import tracing
 from .placeholder import NOT_ASKED_FOR, NotAskedFor
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def register(cls: "type[ModelOutput]") -> None:
     import torch
     from torch.utils import _pytree as pytree
 
-    _unpacking.in_compiler_trace = torch.compiler.is_dynamo_compiling
+    tracing.in_compiler_trace = torch.compiler.is_dynamo_compiling
 
     if NotAskedFor not in pytree.SUPPORTED_NODES:
         pytree.register_pytree_node(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from tensorflow import Tensor
 
 from ..output import ALWAYS, ModelOutput
-from ..output.contract import NEVER_CHOSEN
+from ..output.contract import PAD_WITH_NEG_INF
 
 __all__ = [
     "TFBaseModelOutput",
@@ -232,8 +232,8 @@ class TFQuestionAnsweringModelOutput(ModelOutput):
     loss: RowLosses | None = field(
         default=None, metadata={"returned_when": "start_positions and end_positions are passed"}
     )
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
 
@@ -244,8 +244,8 @@ class TFSeq2SeqQuestionAnsweringModelOutput(ModelOutput):
     loss: BatchLoss | None = field(
         default=None, metadata={"returned_when": "start_positions and end_positions are passed"}
     )
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     past_key_values: PastKeyValues | None = None
     decoder_hidden_states: HiddenStates | None = None
     decoder_attentions: CachedAttentions | None = None

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..output import ALWAYS, ModelOutput
-from ..output.contract import NEVER_CHOSEN
+from ..output.contract import PAD_WITH_NEG_INF
 
 __all__ = [
     "BaseModelOutput",
@@ -239,8 +239,8 @@ class QuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends: a score for each token as either."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     hidden_states: HiddenStates | None = None
     attentions: Attentions | None = None
 
@@ -249,8 +249,8 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
     """Where the answer starts and where it ends, from an encoder and a decoder."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
-    start_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
-    end_logits: PositionLogits = field(default=ALWAYS, metadata=NEVER_CHOSEN)
+    start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
+    end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     past_key_values: PastKeyValues | None = None
     decoder_hidden_states: HiddenStates | None = None
     decoder_attentions: CachedAttentions | None = None
