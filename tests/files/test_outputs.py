@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
+from ..support.processes import run_code
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 
@@ -48,14 +47,6 @@ class Custom(ModelOutput):
 
 class Other(ModelOutput):
     scores: Any = None
-
-
-def python(code: str, *arguments: object, cwd: Path | None = None) -> list[str]:
-    """Run code in a process of its own and return the lines it prints."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
 
 
 def again(outputs: Any, folder: Path, framework: str | None = None, **options: Any) -> Any:
@@ -511,7 +502,7 @@ def test_a_file_takes_memory_where_it_is_looked_at(framework: str, tmp_path: Pat
     with (tmp_path / "file").open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + size + 100 * 2**20)  # zeros that take no room on the disk
-    assert python(MEMORY, tmp_path / "file", framework) == ["True", "True", "0.0 n"]
+    assert run_code(MEMORY, tmp_path / "file", framework).splitlines() == ["True", "True", "0.0 n"]
 
 
 @into_every_framework
@@ -588,7 +579,7 @@ print(sorted(sys.modules.keys() & {"trap", "tests", "torch", "jax", "tensorflow"
 def test_a_users_class_comes_back_where_it_is_known_and_is_generic_elsewhere(tmp_path: Path):
     save(Custom(states=numbers(2), name=Other(scores=1)), tmp_path / "file")
     assert type(load(tmp_path / "file")) is Custom
-    printed = python(UNKNOWN, tmp_path / "file", tmp_path / "again", tmp_path / "other")
+    printed = run_code(UNKNOWN, tmp_path / "file", tmp_path / "again", tmp_path / "other").splitlines()
     assert printed == ["Custom ['states', 'name'] [0.0, 1.0] None Other", "True True True", "[]"]
     back = load(tmp_path / "again")
     assert type(back) is Custom
@@ -671,7 +662,7 @@ def test_no_name_in_a_file_is_imported_or_called(tmp_path: Path):
         (tmp_path / f"{name}.py").write_text("open('sprung', 'w')\nclass Out: pass\n")
     for i, name in enumerate(HOSTILE):
         version_1(tmp_path / f"file{i}", {}, **{"class": name}, fields=["a"], structure={"a": {"value": 1}})
-    *printed, imported = python(HOSTILE_CODE, tmp_path, cwd=tmp_path)
+    *printed, imported = run_code(HOSTILE_CODE, tmp_path, cwd=tmp_path).splitlines()
     found = [json.loads(line) for line in printed]
     for name, results in zip(HOSTILE, zip(found[::2], found[1::2], strict=True), strict=True):
         last = name.rpartition(".")[2]
@@ -724,7 +715,7 @@ def test_a_file_loads_where_its_framework_is_missing(missing: str, how: str, tmp
     (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError('no {missing} here', name={missing!r})")
     blocks = {"fails to import": "sys.path.insert(0, '.')", "is not there": f"sys.modules[{missing!r}] = None"}
     code = MISSING.format(block=blocks[how], missing=missing, other=other, folder=FRAMEWORKS[missing].folder)
-    generic, there, sums, refusal, imported = python(code, tmp_path / "file", cwd=tmp_path)
+    generic, there, sums, refusal, imported = run_code(code, tmp_path / "file", cwd=tmp_path).splitlines()
     assert generic == f"{name} modeloutputs.files.outputs numpy {list(original.keys())}"
     target = FRAMEWORKS[other].prefix + "BaseModelOutputWithPast"
     cache = {"jax": "dict", "torch": "tuple"}[other]
@@ -831,7 +822,7 @@ except InputError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no such limits")
 def test_a_save_that_finds_no_room_leaves_the_old_file_and_says_which(tmp_path: Path):
     save(Custom(name="old"), tmp_path / "file")
-    (said,) = python(NO_ROOM, tmp_path / "file")
+    (said,) = run_code(NO_ROOM, tmp_path / "file").splitlines()
     assert said.startswith(f"{str(tmp_path / 'file')!r} cannot be written: ")
     assert load(tmp_path / "file") == Custom(name="old")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -900,7 +891,7 @@ print(refused > 1000, loaded > 100, sorted(sys.modules.keys() & {"torch", "jax",
 
 def test_a_file_with_any_one_byte_changed_loads_or_is_refused_in_words(tmp_path: Path):
     save([Custom(states=(numbers(1), None), table={"a": 1}), Other()], tmp_path / "file")
-    assert python(DAMAGED, tmp_path / "file") == ["True True []"]
+    assert run_code(DAMAGED, tmp_path / "file").splitlines() == ["True True []"]
 
 
 def test_files_of_others_and_missing_files_are_refused_in_words(tmp_path: Path):
