@@ -248,8 +248,8 @@ def test_llamas_spaces_and_bytes_come_as_they_are(generate: Call, tmp_path: Path
         (("--prompt", "a", "--file", "-"), "--file was given together with --prompt; use one of the ways"),
         (("--file", "/nowhere/at/all"), "'/nowhere/at/all' cannot be read: No such file or directory"),
         (("--file", "-"), "'-' holds no text"),
-        (("--prompt", "a", "--top-p", "1.5", "--do-sample"), "top_p is 1.5; expected a number above 0 to 1"),
-        (("--prompt", "a", "--top-p", "0.5"), "top_p changes what is drawn, and nothing is: pass do_sample=True"),
+        (("--prompt", "a", "--top-p", "1.5", "--do-sample"), "top_p is 1.5; expected a number above 0 and at most 1"),
+        (("--prompt", "a", "--top-p", "0.5"), "top_p only affects sampling; pass do_sample=True"),
         (("--prompt", "a", "--max-new-tokens", "0"), "max_new_tokens is 0; expected a positive integer"),
         (("--prompt", "a", "--max-new-tokens", "99"), "a prompt of 1 and 99 new tokens exceed the model's"),
         (("--prompt", "a", "--prompt", "b", "--num-beams", "0"), "num_beams is 0; expected a positive integer"),
@@ -285,7 +285,7 @@ def test_a_model_without_pytorch(generate: Call, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("after", [0, 3])
 def test_ctrl_c_ends_the_line_and_says_nothing(gpt2: str, generate: Call, monkeypatch: pytest.MonkeyPatch, after: int):
     calls: list[int] = []
-    decode = GPT2LMHeadModel.decode
+    decode = GPT2LMHeadModel.decode_step
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
@@ -293,7 +293,7 @@ def test_ctrl_c_ends_the_line_and_says_nothing(gpt2: str, generate: Call, monkey
             raise KeyboardInterrupt
         return decode(*arguments)
 
-    monkeypatch.setattr(GPT2LMHeadModel, "decode", interrupted)
+    monkeypatch.setattr(GPT2LMHeadModel, "decode_step", interrupted)
     done = generate("--model", gpt2, "--prompt", "hello", "--max-new-tokens", "9")
     assert (done.status, done.err) == (130, "")
     assert done.out.startswith("hello" if after else "\n")

@@ -4,22 +4,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import modeloutputs.torch as ours
-from modeloutputs.tokenizers import GPT2Tokenizer, LlamaTokenizer
 
-from ..tokenizers.tiny import bytes_bpe, llama2_bpe, write_json
+from ..support.tiny_text import ids_of, tokenizer
 from .peer import peer_class
 from .tiny import BART_SIZES, BY_NAME, GPT_SIZES, LLAMA_SIZES, SIZES, padded_mask, randomise, states, token_ids
 
 LENGTHS = (7, 4, 6)
-END_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -110,20 +106,6 @@ MANY_ENDS = [7, 11, 12, 13, 53, 17, 19, *range(20, 36)]
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-@cache
-def tokenizer() -> GPT2Tokenizer:
-    with tempfile.TemporaryDirectory() as folder:
-        bytes_bpe(END_TEXT).save(str(Path(folder) / "tokenizer.json"))
-        return GPT2Tokenizer.from_pretrained(folder)
-
-
-@cache
-def spaces_tokenizer() -> LlamaTokenizer:
-    """Return one whose decoding takes the space off the first word."""
-    with tempfile.TemporaryDirectory() as folder:
-        return LlamaTokenizer.from_pretrained(write_json(llama2_bpe(), Path(folder)))
-
-
 def text_model(**changes: Any) -> ours.GPT2LMHeadModel:
     """Return a GPT-2 of the tokenizer's vocabulary."""
     end = tokenizer().eos_token_id
@@ -132,7 +114,7 @@ def text_model(**changes: Any) -> ours.GPT2LMHeadModel:
 
 
 def text_ids(text: str) -> Tensor:
-    return torch.tensor([tokenizer()(text)["input_ids"]])
+    return torch.tensor([ids_of(text)])
 
 
 class Scripted(ours.GPT2LMHeadModel):
@@ -143,7 +125,7 @@ class Scripted(ours.GPT2LMHeadModel):
         self.scripts = scripts
         self.calls = 0
 
-    def decode(self, tokens: Tensor, mask: Tensor | None, cache: Any, inputs: Any) -> tuple[Tensor, Any]:
+    def decode_step(self, tokens: Tensor, mask: Tensor | None, cache: Any, inputs: Any) -> tuple[Tensor, Any]:
         said = [script[min(self.calls, len(script) - 1)] for script in self.scripts]
         self.calls += 1
         logits = torch.zeros(len(said), self.config.vocab_size)

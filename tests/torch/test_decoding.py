@@ -14,26 +14,21 @@ from modeloutputs.errors import InputError
 from modeloutputs.tokenizers import LlamaTokenizer
 from modeloutputs.torch import GPT2LMHeadModel
 from modeloutputs.torch.cache import Cache
-from modeloutputs.torch.decoding import rows_of
+from modeloutputs.torch.decoder import select_rows
 from modeloutputs.torch.outputs import BaseModelOutput
 
+from ..support.tiny_text import END_TEXT, ids_of, tokenizer
 from ..tokenizers.tiny import llama2_bpe
 from .generating import (
     BY_ID,
-    END_TEXT,
     MANY_ENDS,
     Scripted,
     counted_calls,
     model_of,
     text_ids,
     text_model,
-    tokenizer,
 )
 from .tiny import states, token_ids
-
-
-def ids_of(text: str) -> list[int]:
-    return tokenizer()(text)["input_ids"]
 
 
 def said(model: Any, found: Any) -> list[str]:
@@ -235,16 +230,16 @@ def test_what_was_kept_is_what_would_be_computed_again(name: str, beams: int):
     model, inputs = generator.pair()[0], generator.inputs()
     options: dict[str, Any] = {"max_new_tokens": 9, "num_beams": beams, "output_scores": True, "eos_token_id": ()}
     kept = model.generate(**inputs, **options)
-    decode = model.decode
+    decode = model.decode_step
 
     def decode_all(tokens: Any, mask: Any, cache: Any, given: Any) -> Any:
         return decode(tokens, mask, None, given)[0], None
 
-    model.new_cache, model.decode = lambda *_: None, decode_all
+    model.keeps_cache, model.decode_step = False, decode_all
     try:
         again = model.generate(**inputs, **options)
     finally:
-        del model.new_cache, model.decode
+        del model.keeps_cache, model.decode_step
     assert torch.equal(kept.sequences, again.sequences)
     torch.testing.assert_close(kept.scores, again.scores, rtol=1e-5, atol=1e-5)
 
@@ -256,7 +251,7 @@ def test_rows_of_inputs():
         "c": (torch.arange(3),),
         "d": 5,
     }
-    rows = rows_of(whole, torch.tensor([2, 0, 0]))
+    rows = select_rows(whole, torch.tensor([2, 0, 0]))
     assert rows["a"].tolist() == [2, 0, 0]
     assert torch.equal(rows["b"].last_hidden_state, states(3, 2)[[2, 0, 0]])
     assert rows["c"][0].tolist() == [2, 0, 0]
@@ -273,8 +268,8 @@ def test_a_model_whose_caches_are_plain_tuples_is_searched_alike(options: dict[s
     """As those of compiled models are."""
 
     class Plain(GPT2LMHeadModel):
-        def decode(self, tokens: Any, mask: Any, cache: Any, inputs: Any) -> tuple[Any, Any]:
-            logits, cache = super().decode(tokens, mask, None if cache is None else Cache(cache), inputs)
+        def decode_step(self, tokens: Any, mask: Any, cache: Any, inputs: Any) -> tuple[Any, Any]:
+            logits, cache = super().decode_step(tokens, mask, None if cache is None else Cache(cache), inputs)
             return logits, cache.to_tuples()
 
     model = text_model()

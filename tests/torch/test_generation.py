@@ -16,6 +16,7 @@ from torch import Tensor
 from modeloutputs.errors import FileFormatError, InputError
 from modeloutputs.torch import BertLMHeadModel, GenerateOutput, GPT2LMHeadModel, LlamaForCausalLM
 
+from ..support.tiny_text import spaces_tokenizer, tokenizer
 from .generating import (
     BY_ID,
     DECODERS,
@@ -25,10 +26,8 @@ from .generating import (
     Scripted,
     counted_calls,
     model_of,
-    spaces_tokenizer,
     text_ids,
     text_model,
-    tokenizer,
 )
 from .peer import peer_class
 from .tiny import padded_mask, states, token_ids
@@ -218,7 +217,7 @@ def test_scores_of_beams_add_up_to_those_of_the_sequences(name: str, times: int)
     penalised = model.generate(
         **inputs, max_new_tokens=8, eos_token_id=MANY_ENDS, pad_token_id=3, **{**options, "length_penalty": -100.0}
     )
-    assert (penalised.generated.sum(1) == penalised.generated.sum(1).min()).all()
+    assert (penalised.generated.sum(1) <= found.generated.sum(1)).all()
 
 
 def peer_states(generator: Generator, peer: Any, inputs: dict[str, Any], found: GenerateOutput) -> Any:
@@ -541,7 +540,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "mask": ({"input_ids": IDS, "attention_mask": torch.ones(1, 4)}, r"attention_mask has shape \(1, 4\); expected"),
     "hidden": (
         {"input_ids": TWO, "attention_mask": torch.tensor([[1] * 5, [0] * 5])},
-        "attention_mask hides a whole prompt",
+        "attention_mask masks a whole prompt",
     ),
     "full": ({"input_ids": token_ids(1, 41)}, "a prompt of 41 and 1 new tokens exceed .* of 40; shorten"),
     "too many": ({"input_ids": IDS, "max_new_tokens": 37}, "5 and 37 .* pass max_new_tokens=36 or less"),
@@ -555,7 +554,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no cross-attention": ({"input_ids": IDS, "encoder_hidden_states": states(1, 3)}, "takes no encoder_hidden_states"),
     "unpadded stops": (
         {"input_ids": TWO, "stop_strings": "a", "tokenizer": tokenizer(), "eos_token_id": ()},
-        "stop_strings ends some rows before others, and nothing is to follow; pass pad_token_id",
+        "stop_strings may end some rows before others, which then need padding; pass pad_token_id",
     ),
     "layers": ({"input_ids": IDS, "output_hidden_states": [9]}, "output_hidden_states asks for layer 9"),
 }
@@ -614,7 +613,7 @@ def test_encoder_decoders_refuse_too(options: dict[str, Any], message: str):
     ids=["rows", "beams", "several"],
 )
 def test_a_stream_is_of_one_text(ids: Tensor, options: dict[str, Any]):
-    with pytest.raises(InputError, match="stream writes one text; pass one prompt, num_beams=1 and"):
+    with pytest.raises(InputError, match="stream yields a single text; pass one prompt, num_beams=1 and"):
         plain_gpt2().stream(ids, tokenizer=tokenizer(), **options)  # at once, before a piece is asked for
 
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modeloutputs.torch import GPT2LMHeadModel
-from modeloutputs.torch.sampling import draw, force, keep_min_p, keep_top_k, keep_top_p, penalise_repetition
+from modeloutputs.torch.sampling import (
+    force_tokens,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    penalise_repetition,
+    sample_token,
+)
 
 from .generating import BY_ID
 from .peer import peer_class
@@ -101,7 +108,7 @@ def test_min_p_of_1_keeps_a_token_at_least():
 
 
 def test_forcing():
-    found = force(torch.randn(2, 4), [1, 3])
+    found = force_tokens(torch.randn(2, 4), [1, 3])
     assert found.softmax(-1).tolist() == [[0.0, 0.5, 0.0, 0.5]] * 2
 
 
@@ -134,7 +141,7 @@ def test_scores_passed_in_stay_as_they_are():
         keep_top_k(scores, 2),
         keep_top_p(scores, 0.3),
         keep_min_p(scores, 0.3),
-        force(scores, [1]),
+        force_tokens(scores, [1]),
     ):
         assert not torch.equal(changed, scores)
         assert torch.equal(scores, kept)
@@ -227,7 +234,7 @@ def test_the_test_of_frequencies_finds_what_is_wrong():
 
 def test_drawing_takes_one_token_a_row():
     scores = torch.tensor([[0.0, float("-inf")], [float("-inf"), 0.0]])
-    assert draw(scores, None).tolist() == [0, 1]
+    assert sample_token(scores, None).tolist() == [0, 1]
 
 
 def test_a_generator_decides_what_is_drawn():

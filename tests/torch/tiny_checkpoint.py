@@ -5,7 +5,8 @@ FOLDER`. Its weights are random, so its words are noise.
 import sys
 from pathlib import Path
 
-from .generating import text_model, tokenizer
+from ..support.tiny_text import tokenizer
+from .generating import text_model
 
 
 def main(folder: str) -> None:

@@ -35,6 +35,7 @@ from .outputs import (
 
 if TYPE_CHECKING:
     from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..generation.settings import GenerationSettings
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import load_language_model
     from .bart import BartDecoder, BartEncoder, BartModel
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from .inference import compile_for_inference
     from .llama import LlamaForCausalLM, LlamaModel
     from .pretrained import PreTrainedModel
-    from .settings import GenerationSettings
 
 __all__ = [
     "BartConfig",
@@ -127,6 +127,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".generation.settings": ("GenerationSettings",),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": ("load_language_model",),
             "bart": ("BartDecoder", "BartEncoder", "BartModel"),
@@ -152,6 +153,5 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             "inference": ("compile_for_inference",),
             "llama": ("LlamaForCausalLM", "LlamaModel"),
             "pretrained": ("PreTrainedModel",),
-            "settings": ("GenerationSettings",),
         },
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..architectures import BartConfig
 from ..errors import InputError
+from ..generation.settings import GenerationSettings
 from .arguments import Flags
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
 from .cache import PastKeyValues
@@ -25,7 +26,6 @@ from .outputs import (
     Seq2SeqSequenceClassifierOutput,
 )
 from .pretrained import ModelWithHead
-from .settings import GenerationSettings
 from .values import are_at_hand
 
 __all__ = [
@@ -63,7 +63,7 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
 
-    def prompt_tokens(
+    def prepare_prompt(
         self,
         input_ids: Tensor | None,
         attention_mask: Tensor | None,
@@ -72,7 +72,8 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
     ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
         """Return the decoder's prompt, a start token where none was passed, and the encoder's states."""
         encoded, start = inputs.get("encoder_outputs"), inputs.get("decoder_input_ids")
-        self._room(settings, 1 if start is None or start.dim() != 2 else start.shape[1])  # before the encoder runs
+        length = 1 if start is None or start.dim() != 2 else start.shape[1]
+        self.generation_limits.max_new_tokens(settings, length)  # refused before the encoder runs
         if encoded is None:
             flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
             encoded = self.model.encoder(input_ids, attention_mask, return_dict=True, **flags)
@@ -86,23 +87,16 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         return start, None, {name: value for name, value in given.items() if value is not None}
 
     def _start_token(self) -> int:
-        tokens = self._special("decoder_start_token_id") or self._special("bos_token_id")
+        limits = self.generation_limits
+        tokens = limits.token_ids("decoder_start_token_id") or limits.token_ids("bos_token_id")
         if not tokens:
             raise InputError("decoder_start_token_id is not configured; pass decoder_input_ids")
         return tokens[0]
 
-    def decode(
-        self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
-    ) -> tuple[Tensor, PastKeyValues | None]:
-        """Return the logits (rows, vocab) of the token after these, and the cache with them."""
-        options = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1, "return_dict": True}
-        output = self(decoder_input_ids=tokens, decoder_attention_mask=mask, **inputs, **options)
-        return output.logits[:, -1], output.past_key_values
-
-    def replay(self, sequences: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], flags: dict[str, Any]) -> Any:
-        """Return what the model returns for finished sequences."""
-        options = {"use_cache": False, "logits_to_keep": 1, "return_dict": True, **flags}
-        return self(decoder_input_ids=sequences, decoder_attention_mask=mask, **inputs, **options)
+    def call_decoder(self, tokens: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], **options: Any) -> Any:
+        """Call the model on the target's tokens, for the logits of the token after them."""
+        named = {"decoder_input_ids": tokens, "decoder_attention_mask": mask, **inputs, **options}
+        return self(logits_to_keep=1, return_dict=True, **named)
 
     def forward(
         self,

@@ -5,14 +5,13 @@ tokens, as the paper's delimiters are.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
 from ..architectures import OpenAIGPTConfig
 from ..errors import InputError
 from .arguments import Inputs
-from .cache import PastKeyValues
 from .inputs import check_ids, check_position_ids, check_tokens, positions_from_mask
 from .language import LanguageModel
 from .layers import Embedding, LayerSelection, PositionEmbedding
@@ -103,24 +102,13 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
 class OpenAIGPTLMHeadModel(LanguageModel[OpenAIGPTConfig], OpenAIGPTPreTrainedModel):
     """Predicts each next token; returns CausalLMOutput."""
 
+    keeps_cache = False
+
     def __init__(self, config: OpenAIGPTConfig) -> None:
         super().__init__(config)
         self.transformer = OpenAIGPTModel(config)
         self._add_head(config.n_embd, config.vocab_size)
         self._initialise()
-
-    def new_cache(self, batch: int, capacity: int) -> None:
-        """Return None: GPT keeps no cache, so each new token costs a call over all before it."""
-
-    def decode(
-        self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
-    ) -> tuple[Tensor, None]:
-        """Return the logits (rows, vocab) of the token after these."""
-        return self(tokens, mask, logits_to_keep=1, return_dict=True, **inputs).logits[:, -1], None
-
-    def replay(self, sequences: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], flags: dict[str, Any]) -> Any:
-        """Return what the model returns for finished sequences."""
-        return self(sequences, mask, logits_to_keep=1, return_dict=True, **inputs, **flags)
 
     def forward(
         self,

@@ -1,61 +1,122 @@
-"""From scores to tokens: what changes the scores of the next token, and how one is drawn.
+"""Functions of the next token's scores (rows, vocab): filters and penalties, and sampling from what remains.
 
-Every function here maps scores (rows, vocab) to scores; a token that cannot come has minus infinity. Those that keep
-some keep the `least` best at any rate.
+An excluded token gets -inf. Filters keep the `min_tokens_to_keep` best tokens in any case.
 """
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-__all__ = ["draw", "force", "keep_min_p", "keep_top_k", "keep_top_p", "penalise_repetition"]
+__all__ = [
+    "FILTERS",
+    "force_tokens",
+    "keep_min_p",
+    "keep_top_k",
+    "keep_top_p",
+    "penalise_repetition",
+    "sample_token",
+    "sample_tokens",
+]
 
-NEVER = float("-inf")
+EXCLUDED = float("-inf")
 
 
 def penalise_repetition(scores: Tensor, tokens: Tensor, penalty: float) -> Tensor:
-    """Divide positive scores of tokens that were there before by the penalty and multiply negative ones with it.
+    """Divide the positive scores of tokens that already occur by the penalty, and multiply negative ones by it.
 
     Keskar et al. (2019), section 4.1.
 
     Args:
         scores: (rows, vocab).
-        tokens: (rows, positions) that were there.
+        tokens: (rows, positions) so far.
         penalty: 1 changes nothing.
+
+    Examples:
+        >>> penalise_repetition(torch.tensor([[4.0, -4.0, 1.0]]), torch.tensor([[0, 1]]), 2.0)
+        tensor([[ 2., -8.,  1.]])
     """
-    there = scores.gather(1, tokens)
-    return scores.scatter(1, tokens, torch.where(there < 0, there * penalty, there / penalty))
+    occurring = scores.gather(1, tokens)
+    return scores.scatter(1, tokens, torch.where(occurring < 0, occurring * penalty, occurring / penalty))
 
 
-def keep_top_k(scores: Tensor, count: int, least: int = 1) -> Tensor:
-    """Keep the `count` highest scores (Fan et al., 2018, section 5.4), and what ties with the last."""
-    lowest = scores.topk(min(max(count, least), scores.shape[-1])).values[:, -1:]
-    return scores.masked_fill(scores < lowest, NEVER)
+def keep_top_k(scores: Tensor, count: int, min_tokens_to_keep: int = 1) -> Tensor:
+    """Keep the `count` highest scores (Fan et al., 2018, section 5.4), and those equal to the last of them.
+
+    Examples:
+        >>> keep_top_k(torch.tensor([[3.0, 1.0, 2.0]]), 2)
+        tensor([[3., -inf, 2.]])
+    """
+    lowest = scores.topk(min(max(count, min_tokens_to_keep), scores.shape[-1])).values[:, -1:]
+    return scores.masked_fill(scores < lowest, EXCLUDED)
 
 
-def keep_top_p(scores: Tensor, mass: float, least: int = 1) -> Tensor:
-    """Keep the fewest tokens whose probabilities add up to `mass` (Holtzman et al., 2020, section 3.1)."""
+def keep_top_p(scores: Tensor, mass: float, min_tokens_to_keep: int = 1) -> Tensor:
+    """Keep the fewest tokens whose probabilities add up to `mass` (Holtzman et al., 2020, section 3.1).
+
+    Examples:
+        >>> keep_top_p(torch.tensor([[0.6, 0.1, 0.3]]).log(), 0.8).isneginf()
+        tensor([[False,  True, False]])
+    """
     ordered, indices = scores.sort(descending=False)
-    # From the least probable on, all whose sum leaves more than the mass to the others.
+    # From the least probable on, every token up to which the sum leaves the mass to the others.
     dropped = ordered.softmax(-1).cumsum(-1) <= 1 - mass
-    dropped[:, -least:] = False
-    return scores.masked_fill(dropped.scatter(1, indices, dropped), NEVER)
+    dropped[:, -min_tokens_to_keep:] = False
+    return scores.masked_fill(dropped.scatter(1, indices, dropped), EXCLUDED)
 
 
-def keep_min_p(scores: Tensor, share: float, least: int = 1) -> Tensor:
-    """Keep tokens at least `share` as probable as the most probable (Nguyen et al., 2024, section 3)."""
+def keep_min_p(scores: Tensor, share: float, min_tokens_to_keep: int = 1) -> Tensor:
+    """Keep tokens at least `share` times as probable as the most probable one (Nguyen et al., 2024, section 3).
+
+    Examples:
+        >>> keep_min_p(torch.tensor([[0.6, 0.1, 0.3]]).log(), 0.4).isneginf()
+        tensor([[False,  True, False]])
+    """
     probabilities = scores.softmax(-1)
     dropped = probabilities < share * probabilities.amax(-1, keepdim=True)
-    best = scores.topk(min(least, scores.shape[-1])).indices
-    return scores.masked_fill(dropped.scatter(1, best, False), NEVER)
+    best = scores.topk(min(min_tokens_to_keep, scores.shape[-1])).indices
+    return scores.masked_fill(dropped.scatter(1, best, False), EXCLUDED)
 
 
-def force(scores: Tensor, tokens: list[int]) -> Tensor:
-    """Let nothing come but these tokens, with equal scores."""
-    forced = torch.full_like(scores, NEVER)
+def _divide_by_temperature(scores: Tensor, temperature: float, _: int) -> Tensor:
+    return scores / temperature
+
+
+def _keep_top_p_below_1(scores: Tensor, mass: float, min_tokens_to_keep: int) -> Tensor:
+    return keep_top_p(scores, mass, min_tokens_to_keep) if mass < 1.0 else scores  # rounding would drop tokens at 1
+
+
+FILTERS: Mapping[str, Callable[..., Tensor]] = {
+    "temperature": _divide_by_temperature,
+    "top_k": keep_top_k,
+    "top_p": _keep_top_p_below_1,
+    "min_p": keep_min_p,
+}
+"""By the setting's name, the function of scores, its value and `min_tokens_to_keep`."""
+
+
+def force_tokens(scores: Tensor, tokens: list[int]) -> Tensor:
+    """Allow only these tokens, with equal scores.
+
+    Examples:
+        >>> force_tokens(torch.tensor([[1.0, 2.0, 3.0]]), [0, 2])
+        tensor([[0., -inf, 0.]])
+    """
+    forced = torch.full_like(scores, EXCLUDED)
     forced[:, tokens] = 0.0
     return forced
 
 
-def draw(scores: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw a token (rows,) for each row, with the probabilities softmax(scores)."""
-    return torch.multinomial(scores.softmax(-1), 1, generator=generator).squeeze(1)
+def sample_token(scores: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Sample a token of each row (rows,) with the probabilities softmax(scores).
+
+    Examples:
+        >>> sample_token(torch.tensor([[0.0, float("-inf")]]), None)
+        tensor([0])
+    """
+    return sample_tokens(scores, 1, generator).squeeze(1)
+
+
+def sample_tokens(scores: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Sample `count` different tokens of each row (rows, count), one after the other, as `sample_token` does."""
+    return torch.multinomial(scores.softmax(-1), count, generator=generator)

@@ -1,0 +1,214 @@
+"""The decoder of PyTorch models, for the loops of `modeloutputs.generation.loops`: tokens, mask and cache of each row.
+
+All use of a model's layers by generation stands here.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..generation.beams import Candidates, candidates_per_beam
+from ..generation.prompt import Prompt
+from ..generation.settings import GenerationSettings
+from ..output import ModelOutput
+from .attention import compute_dtype
+from .cache import Cache, PastKeyValues
+from .sampling import FILTERS, force_tokens, penalise_repetition, sample_token, sample_tokens
+from .stack import Stack
+from .steps import Steps, can_step
+
+__all__ = ["CROSS_INPUTS", "SEQ2SEQ_INPUTS", "Decoder", "GenerativeModel", "accepted_inputs", "select_rows"]
+
+CROSS_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+SEQ2SEQ_INPUTS = ("decoder_input_ids", "encoder_outputs")
+
+
+class GenerativeModel(Protocol):
+    """A model that the decoder calls; see `modeloutputs.torch.generation.GenerationMixin`."""
+
+    keeps_cache: ClassVar[bool]
+    """Whether the model takes and returns a cache."""
+
+    def decode_step(
+        self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
+    ) -> tuple[Tensor, PastKeyValues | None]:
+        """Return the next token's logits, and the cache."""
+        ...
+
+
+def _stacks(model: GenerativeModel) -> list[Stack]:
+    return [module for module in cast("nn.Module", model).modules() if isinstance(module, Stack)]
+
+
+def accepted_inputs(model: GenerativeModel) -> tuple[str, ...]:
+    """Return the names of the inputs that a model generates from beside its prompt."""
+    stacks = _stacks(model)
+    if len(stacks) > 1:
+        return SEQ2SEQ_INPUTS
+    return CROSS_INPUTS if stacks[-1].settings.cross_attention else ()
+
+
+def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None:
+    """Return an empty cache with room for `capacity` positions; None if the model keeps none."""
+    if not model.keeps_cache:
+        return None
+    stack = _stacks(model)[-1]
+    weight = next(stack.parameters())
+    heads, width = stack.settings.cache_shape
+    return Cache.with_room(
+        layers=len(stack),
+        batch=rows,
+        kv_heads=heads,
+        head_dim=width,
+        capacity=capacity,
+        dtype=compute_dtype(weight),
+        device=weight.device,
+    )
+
+
+def select_rows(value: Any, rows: Tensor) -> Any:
+    """Return these rows of all tensors in a nested value."""
+    if isinstance(value, Tensor):
+        return value.index_select(0, rows)
+    if isinstance(value, ModelOutput):
+        return type(value)(**{name: select_rows(item, rows) for name, item in value.items()})
+    if isinstance(value, dict):
+        return {name: select_rows(item, rows) for name, item in cast("dict[str, Any]", value).items()}
+    return (
+        tuple(select_rows(item, rows) for item in cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+    )
+
+
+class Decoder:
+    """Implements `modeloutputs.generation.loops.DecoderProtocol`.
+
+    Args:
+        model: continues the prompt.
+        prompt: what it continues.
+        inputs: other inputs of the model, like the encoder's states.
+        settings: of the generation.
+        device: of the model and its inputs.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        prompt: Prompt,
+        inputs: Mapping[str, Any],
+        settings: GenerationSettings,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.prompt = prompt
+        self.settings = settings
+        self.inputs = dict(inputs)
+        self.cache: PastKeyValues | None = _new_cache(model, len(prompt.tokens), prompt.total_length)
+        self._length = prompt.length
+        self._cached = 0
+        added = ((0, 0), (0, prompt.max_new_tokens))
+        self._tokens = torch.as_tensor(np.pad(prompt.tokens, added, constant_values=prompt.fill_id), device=device)
+        self._mask: Tensor | None = None
+        if prompt.mask is not None:
+            self._mask = torch.as_tensor(np.pad(prompt.mask, added, constant_values=True), device=device).long()
+        stack = _stacks(model)[-1]
+        self._single_token = Steps(stack).used if can_step(stack) else nullcontext
+
+    def scores(self) -> Tensor:
+        """Return the scores (rows, vocab) that the next token is chosen by: log probabilities for beams, else logits.
+
+        They are float32, or float64 where the model computes in that.
+        """
+        logits = self._next_logits()
+        if self._length == self.prompt.length:
+            logits = self._repeat_rows(logits)
+        scores = logits if self.settings.num_beams == 1 else logits.log_softmax(-1)
+        if self.settings.repetition_penalty != 1.0:
+            scores = penalise_repetition(scores, self._unpadded_tokens(), self.settings.repetition_penalty)
+        if forced := self.prompt.forced_at(self._length):
+            scores = force_tokens(scores, forced)
+        if self.settings.do_sample:
+            scores = self._filter(scores)
+        return scores
+
+    def pick(self, scores: Tensor, finished: NDArray[np.bool_] | None) -> Tensor:
+        """Return the best or a sampled token of each row (rows,), the fill token where `finished`."""
+        tokens = sample_token(scores, self.settings.generator) if self.settings.do_sample else scores.argmax(-1)
+        if finished is None:
+            return tokens
+        return tokens.masked_fill(torch.as_tensor(finished, device=tokens.device), self.prompt.fill_id)
+
+    def top_candidates(self, scores: Tensor, running: NDArray[np.floating[Any]], count: int) -> Candidates:
+        """Return the best, or sampled, continuations of the beams."""
+        vocab = scores.shape[1]
+        before = torch.as_tensor(running, device=scores.device)
+        sums = (scores.view(*running.shape, vocab) + before[:, :, None]).flatten(1)
+        count = min(count, sums.shape[1])
+        if self.settings.do_sample:
+            indices = sample_tokens(sums, count, self.settings.generator)
+            best = sums.gather(1, indices)
+        else:
+            best, indices = sums.topk(count)
+        parents, tokens = np.divmod(indices.cpu().numpy(), vocab)
+        return Candidates(best.cpu().numpy(), parents, tokens)
+
+    def append(self, tokens: Tensor | NDArray[np.int64]) -> None:
+        """Append a token (rows,) to each row."""
+        self._tokens[:, self._length] = torch.as_tensor(tokens)
+        self._length += 1
+
+    def reorder(self, rows: NDArray[np.int64]) -> None:
+        """Continue from these rows, each of the same prompt as the row that it replaces."""
+        if not np.array_equal(rows, np.arange(len(rows))):
+            indices = torch.as_tensor(rows, device=self._tokens.device)
+            self._tokens = self._tokens.index_select(0, indices)
+            self._reorder_cache(indices, same_encoder=True)
+
+    def recent(self, count: int) -> NDArray[np.int64]:
+        """Return the last `count` tokens of each row, or all if there are fewer."""
+        return self._tokens[:, max(0, self._length - count) : self._length].cpu().numpy()
+
+    def _next_logits(self) -> Tensor:
+        mask = None if self._mask is None else self._mask[:, : self._length]
+        tokens = self._tokens[:, self._cached : self._length]
+        with self._single_token():
+            logits, self.cache = self.model.decode_step(tokens, mask, self.cache, self.inputs)
+        if self.cache is not None:
+            if type(self.cache) is tuple:  # as compiled models return it
+                self.cache = Cache(self.cache)
+            self._cached = self._length
+            # The cache holds the encoder's keys and values now, in place of its states.
+            self.inputs = {name: value for name, value in self.inputs.items() if name.endswith("mask")}
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _repeat_rows(self, logits: Tensor) -> Tensor:
+        """Continue from each prompt several times, having computed it once."""
+        settings = self.settings
+        times = settings.num_return_sequences if settings.num_beams == 1 else settings.num_beams
+        if times == 1:
+            return logits
+        rows = torch.arange(len(self._tokens), device=self._tokens.device).repeat_interleave(times)
+        self._tokens, self._mask, self.inputs = select_rows((self._tokens, self._mask, self.inputs), rows)
+        self._reorder_cache(rows, same_encoder=False)
+        return logits.repeat_interleave(times, 0)
+
+    def _reorder_cache(self, rows: Tensor, *, same_encoder: bool) -> None:
+        if isinstance(self.cache, Cache):
+            self.cache = self.cache.reorder(rows, same_encoder=same_encoder)
+
+    def _unpadded_tokens(self) -> Tensor:
+        """Return the tokens so far, each row's last one in place of its padding."""
+        tokens = self._tokens[:, : self._length]
+        return tokens if self._mask is None else torch.where(self._mask[:, : self._length] == 0, tokens[:, -1:], tokens)
+
+    def _filter(self, scores: Tensor) -> Tensor:
+        # Beams sample several different continuations each, so as many must remain possible.
+        beams = self.settings.num_beams > 1
+        min_tokens_to_keep = candidates_per_beam(len(self.prompt.eos_ids)) if beams else 1
+        for name, value in self.settings.filters():
+            scores = FILTERS[name](scores, value, min_tokens_to_keep)
+        return scores
