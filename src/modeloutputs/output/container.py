@@ -16,7 +16,7 @@ from ..errors import FieldAttributeError, FieldIndexError, FieldKeyError, UsageE
 from . import callers
 from .building import build
 from .definition import define
-from .fields import explain_absence, field_names, fields_of, plain_dict, set_field, unknown_field
+from .fields import explain_absence, field_names, fields_of, set_field, unknown_field
 from .movable import Movable
 from .nested import flat_arrays
 
@@ -27,6 +27,9 @@ __all__ = ["ALWAYS", "ModelOutput"]
 
 ALWAYS: Any = None
 """Default of a field that a model always fills: None at run time, yet its annotation needs no `| None`."""
+
+# The dictionary's own methods. Not imported: Python calls methods of imported names by a slower instruction.
+_plain: type[dict[str, Any]] = dict
 
 _new_object: Callable[..., Any] = copyreg.__newobj__  # type: ignore[attr-defined]  # pickle knows it by this name
 
@@ -88,7 +91,7 @@ class ModelOutput(dict[str, Any], Movable):
     def __getitem__(self, key: str | SupportsIndex) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
         if type(key) is str:
-            return plain_dict.__getitem__(self, key)
+            return _plain.__getitem__(self, key)
         try:
             return tuple(self.values())[key]
         except IndexError:
@@ -97,7 +100,7 @@ class ModelOutput(dict[str, Any], Movable):
             raise FieldIndexError(f"{name} has no field at index {key}; present are {present}") from None
         except TypeError:
             if isinstance(key, str):
-                return plain_dict.__getitem__(self, key)
+                return _plain.__getitem__(self, key)
             expected = f"{type(self).__name__} takes a field name, an integer or a slice in []"
             raise FieldKeyError(f"{expected}, not {key!r} of {type(key).__name__}") from None
 
@@ -126,7 +129,7 @@ class ModelOutput(dict[str, Any], Movable):
                 f"{type(self).__name__} iterates over field names, so unpacking it would give strings; "
                 "unpack out.to_tuple() instead"
             )
-        return plain_dict.__iter__(self)
+        return _plain.__iter__(self)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields that are not None, in declared order.
@@ -197,7 +200,7 @@ class ModelOutput(dict[str, Any], Movable):
             raise FieldKeyError(unknown_field(self, name, " to set"))
         # The caller's frame is inspected here for the same reason as in `__iter__`.
         if value is None and not tracing.in_compiler_trace() and callers.is_rebuilding(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
-            plain_dict.__setitem__(self, name, None)
+            _plain.__setitem__(self, name, None)
             self.__dict__[name] = None
             return
         set_field(self, name, value)
@@ -318,10 +321,10 @@ class ModelOutput(dict[str, Any], Movable):
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
-        plain_dict.update(self, attributes)
+        _plain.update(self, attributes)
         for name in self.__output_defaulted__:
             if attributes.get(name) is None:
-                plain_dict.pop(self, name, None)
+                _plain.pop(self, name, None)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -365,7 +368,7 @@ class ModelOutput(dict[str, Any], Movable):
         output = cls.__new__(cls)
         attributes = output.__dict__
         attributes.update(zip(names, values, strict=True))
-        plain_dict.update(output, attributes)
+        _plain.update(output, attributes)
         for name in cls.__output_defaulted__:
             attributes.setdefault(name, None)
         return output

@@ -6,9 +6,9 @@ from typing import Any
 from ..errors import nearest
 from .protocol import OutputLike
 
-__all__ = ["explain_absence", "field_names", "fields_of", "plain_dict", "set_field", "unknown_field"]
+__all__ = ["explain_absence", "field_names", "fields_of", "set_field", "unknown_field"]
 
-plain_dict: type[dict[str, Any]] = dict
+_plain: type[dict[str, Any]] = dict
 """The dictionary's own methods, beneath those by which outputs guard their fields."""
 
 
@@ -40,21 +40,21 @@ def set_field(output: Any, name: str, value: Any) -> None:
     """
     attributes = output.__dict__
     if value is None:
-        plain_dict.pop(output, name, None)
+        _plain.pop(output, name, None)
         if fields_of(output)[name].default is None:
             attributes.pop(name, None)
         else:
             attributes[name] = None
         return
     if name in output:
-        plain_dict.__setitem__(output, name, value)
+        _plain.__setitem__(output, name, value)
         attributes[name] = value
         return
     attributes.pop(name, None)  # the None over a default, which may stand before other fields
-    plain_dict.__setitem__(output, name, value)
+    _plain.__setitem__(output, name, value)
     attributes[name] = value
     for other in _present_after(output, name):
-        plain_dict.__setitem__(output, other, plain_dict.pop(output, other))
+        _plain.__setitem__(output, other, _plain.pop(output, other))
         attributes[other] = attributes.pop(other)  # pickled in this order
 
 
