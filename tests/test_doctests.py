@@ -20,7 +20,7 @@ FRAMEWORK_OF = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorfl
 ABSENT = {name for name, framework in FRAMEWORK_OF.items() if not FRAMEWORKS[framework].is_installed}
 
 # Functions that have no example yet. None is to be added.
-WITHOUT_EXAMPLE = {"concat", "convert", "load", "pad", "save", "select", "split", "unpad"}
+WITHOUT_EXAMPLE = {"concat", "convert", "pad", "select", "split", "unpad"}
 
 
 def module_name(file: Path) -> str:

@@ -15,7 +15,7 @@ from modeloutputs.arrays.dtypes import DTYPES, dtype_name
 from modeloutputs.frameworks import FRAMEWORKS
 
 from ..support.bits import every_value, raw
-from ..support.marks import EVERY_BACKEND
+from ..support.needs import EVERY_BACKEND
 from ..support.ragged import LEFTS, ragged_parts
 from ..support.random_outputs import array
 

@@ -7,7 +7,7 @@ from modeloutputs import InputError
 from modeloutputs.arrays.backends import backend_named
 from modeloutputs.arrays.dtypes import dtype_name
 
-from ..support.marks import needs_jax
+from ..support.needs import needs_jax
 from ..support.random_outputs import array
 
 pytestmark = needs_jax

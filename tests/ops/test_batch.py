@@ -24,16 +24,13 @@ from modeloutputs import (
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import field_contracts
 
-from ..support.needs import needs
+from ..support.needs import needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
 Array = np.ndarray[Any, Any]
 Case = tuple[str, str]
 """The name of a class, and whose arrays it holds."""
-
-
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 
 
 def cases() -> Iterator[Any]:

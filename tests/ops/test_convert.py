@@ -2,7 +2,6 @@
 
 import gc
 import math
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +26,8 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
+from ..support.processes import run_code
 from ..support.random_outputs import array, class_named, framework_of, full
 from ..support.spec_checks import PAGE
 
@@ -47,9 +47,6 @@ every_pair = pytest.mark.parametrize(
 
 def others_than(framework: str) -> list[Any]:
     return [param for param in FRAMEWORK_PARAMS if param.values != (framework,)]
-
-
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 
 
 class Custom(ModelOutput):
@@ -751,8 +748,7 @@ def test_to_another_class_of_the_same_framework():
 
 def test_the_public_name_is_the_function_whatever_was_used_before():
     code = "import modeloutputs; modeloutputs.load; print(callable(modeloutputs.convert))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "True\n"
+    assert run_code(code) == "True"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
