@@ -177,7 +177,7 @@ def _checked_indices(found: Any, given: Any, count: int | None) -> Any:
         return found.astype(np.int64)
     if found.min() < -count or found.max() >= count:
         raise InputError(f"rows range from {found.min()} to {found.max()}; the output has {count} rows")
-    from_start: Any = np.where(found < 0, found + count, found)
+    from_start = cast("Any", np.where(found < 0, found + count, found))
     return from_start.astype(np.int64)
 
 
