@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
 from .layers import linear_layer
-from .plain import apply_linear, apply_linears, pack_linears, split_columns
+from .plain import apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
 from .values import has_concrete_values, values_on_cpu
 
 __all__ = [
@@ -246,6 +246,7 @@ class AttentionResult(NamedTuple):
     """Key and value of all positions (B, kv_heads, K, D)."""
 
 
+@returns_new_tensors
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself and to the cached positions before it.
 
@@ -311,6 +312,7 @@ class Attention(nn.Module):
         return AttentionResult(hidden, weights, key_value)
 
 
+@returns_new_tensors
 class CrossAttention(Attention):
     """Multi-head attention of a sequence to an encoder's output; arguments as of `Attention`."""
 
