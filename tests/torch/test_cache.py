@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeloutputs import InputError
-from modeloutputs.torch.cache import LEAST_CAPACITY, Cache, Extension, PastKeyValues, check_cache, past_length
+from modeloutputs.torch.cache import MIN_CAPACITY, Cache, CacheUpdate, PastKeyValues, check_cache, past_length
 
 from .tiny import BY_NAME, DECODER, states, token_ids
 
@@ -60,9 +60,9 @@ def keys(length: int, rows: int = ROWS, layers: int = LAYERS, tensors: int = 2) 
 
 def grown(past: PastKeyValues | None, new: Layers, *, limit: int = LIMIT, kept: bool = True) -> Cache:
     """Extend a cache as a model does: layer by layer, the encoder's tensors carried along."""
-    extension = Extension(past, new[0][0].shape[2], limit, kept=kept)
-    layers = [(*extension.extend(i, *layer[:2]), *(extension.cross(i) or ())) for i, layer in enumerate(new)]
-    return cast("Cache", extension.extended(layers))
+    update = CacheUpdate(past, new[0][0].shape[2], limit, kept=kept)
+    layers = [(*update.append(i, *layer[:2]), *(update.cross(i) or ())) for i, layer in enumerate(new)]
+    return cast("Cache", update.finish(layers))
 
 
 def joined(past: Layers, new: Layers) -> list[tuple[Tensor, ...]]:
@@ -404,9 +404,9 @@ def test_growing_to_a_length_allocates_no_more_than_twice_of_it(mode: Mode) -> N
 @pytest.mark.parametrize(
     ("past", "new", "limit", "capacity"),
     [
-        (1, 1, LIMIT, LEAST_CAPACITY),
-        (LEAST_CAPACITY - 1, 1, LIMIT, LEAST_CAPACITY),
-        (LEAST_CAPACITY, 1, LIMIT, 2 * LEAST_CAPACITY),
+        (1, 1, LIMIT, MIN_CAPACITY),
+        (MIN_CAPACITY - 1, 1, LIMIT, MIN_CAPACITY),
+        (MIN_CAPACITY, 1, LIMIT, 2 * MIN_CAPACITY),
         (100, 1, LIMIT, 128),
         (100, 28, LIMIT, 128),
         (100, 29, LIMIT, 256),
@@ -467,8 +467,8 @@ def test_a_call_that_fails_leaves_the_cache_as_it_was() -> None:
     cache = with_room(5)
     before = copied(cache)
     with torch.no_grad():
-        broken = Extension(cache, 2, LIMIT, kept=True)
-        broken.extend(0, *keys(2)[0])  # and then a layer raised
+        broken = CacheUpdate(cache, 2, LIMIT, kept=True)
+        broken.append(0, *keys(2)[0])  # and then a layer raised
         again = grown(cache, new := keys(2))
     assert_equal(again, joined(before, new))
     assert_equal(cache, before)
@@ -739,9 +739,9 @@ class CacheMachine(RuleBasedStateMachine):
     def fail(self, past: Pair, layers: int, mode: Mode) -> None:
         with mode():
             new = keys(1, past[0][0][0].shape[0])
-            extension = Extension(past[0], 1, LIMIT, kept=True)
+            update = CacheUpdate(past[0], 1, LIMIT, kept=True)
             for i in range(layers):
-                extension.extend(i, *new[i])
+                update.append(i, *new[i])
 
     @rule(target=caches, past=caches)
     def fork(self, past: Pair) -> Pair:

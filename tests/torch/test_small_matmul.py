@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modeloutputs.torch.layers import Linear
-from modeloutputs.torch.small_matmul import MIN_WEIGHT_NUMEL, MAX_ROWS, linear
+from modeloutputs.torch.plain import apply_linear
+from modeloutputs.torch.small_matmul import MAX_ROWS, MIN_WEIGHT_NUMEL, linear
 
 INPUTS = 512
 OUTPUTS = MIN_WEIGHT_NUMEL // INPUTS

@@ -118,14 +118,14 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
         block, norm = getattr(self, paths.block), getattr(self, paths.norm)
         attended, weights, key_value = block(self._read(hidden, norm), context, with_weights)
-        return self._add(attended, hidden, norm, block, block.get_submodule(_leaf(paths.output))), weights, key_value
+        return self._add(attended, hidden, norm, *_producers(block, paths.output)), weights, key_value
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
         paths, norm = self.paths.feed_forward, getattr(self, self.paths.feed_forward.norm)
         read = self._read(hidden, norm)
         if paths.block:
             block = getattr(self, paths.block)
-            return self._add(block(read), hidden, norm, block, block.get_submodule(_leaf(paths.down)))
+            return self._add(block(read), hidden, norm, *_producers(block, paths.down))
         up, down = getattr(self, paths.up), getattr(self, paths.down)
         return self._add(feed_forward(self.settings, [up], down, read, self.training), hidden, norm, down)
 
@@ -139,6 +139,12 @@ class Layer(nn.Module):
 
 def _leaf(path: str) -> str:
     return path.rpartition(".")[2]
+
+
+def _producers(block: nn.Module, output: str) -> list[nn.Module]:
+    """Return the modules that made a block's result: the block and its output layer, unless somebody replaced it."""
+    inner = getattr(block, _leaf(output), None)
+    return [block] if inner is None else [block, inner]
 
 
 # -- one call ---------------------------------------------------------------------------------------------------------
@@ -214,6 +220,11 @@ class Stack(nn.ModuleList):
     def __init__(self, settings: LayerSettings, layers: Iterable[nn.Module]) -> None:
         super().__init__(layers)
         self.settings = settings
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a layer, or the stack of some layers for a slice."""
+        layers = list(self._modules.values())[index] if isinstance(index, slice) else super().__getitem__(index)
+        return type(self)(self.settings, cast("list[nn.Module]", layers)) if isinstance(index, slice) else layers
 
     @classmethod
     def of_layers(cls, settings: LayerSettings, paths: LayerPaths, count: int) -> "Stack":
