@@ -63,7 +63,9 @@ def arguments(head: Head, rows: int = 2, length: int = 5) -> dict[str, Any]:
     rows = 2 * rows if head.has_choices else rows
     if "logits" in head.pooled and head.is_seq2seq:
         length = max(head.source_lengths[:rows])
-    crosses = head.crosses and (head.settings.get("add_cross_attention") or head.cls.__name__ in ("BartDecoder", "BartForCausalLM"))
+    crosses = head.crosses and (
+        head.settings.get("add_cross_attention") or head.cls.__name__ in ("BartDecoder", "BartForCausalLM")
+    )
     encoder = {"encoder_hidden_states": states(rows, 3)} if crosses else {}
     return {**head.inputs(rows, length), **encoder}
 

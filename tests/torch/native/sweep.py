@@ -37,14 +37,14 @@ def steps(model: Any, generator: Generator, name: str, new_tokens: int) -> int:
     """Return how many times generating `new_tokens` uses a module's result, each prompt read once."""
     if generator.is_seq2seq and name.startswith("model.encoder"):
         return 2 if name.endswith("dropout") and ".layers." in name else 1
-    if name == "model":  # of an encoder-decoder, called with the encoder's states each time
-        return new_tokens
+    if generator.name == "BartForCausalLM" and ".encoder_attn" in name:
+        return 0  # it was given no encoder
     if re.search(r"(encoder_attn\.[kv]_proj|crossattention\.self\.(key|value)|crossattention\.c_attn)$", name):
         return 1  # of the encoder's states, cached
     if name == "model.shared":
         return 1 + new_tokens
     if re.search(r"(h|layers)\.\d+\.dropout$", name):
-        return (3 if generator.crosses or generator.name.startswith("Bart") else 2) * new_tokens
+        return (3 if generator.crosses or generator.is_seq2seq else 2) * new_tokens
     return new_tokens
 
 
@@ -83,21 +83,23 @@ def fired(model: nn.Module, name: str, call: Call) -> int:
 # -- hooks that change something ----------------------------------------------------------------------------------
 
 
+_CHANCE = torch.Generator().manual_seed(9)
+
+
 def noise(tensor: Tensor) -> Tensor:
-    """Return another tensor of the same shape: no function of it, which a softmax or a norm could undo."""
+    """Return another tensor of the same shape, at random: a softmax or a norm could undo a function of it."""
     if tensor.is_floating_point():
-        return tensor + torch.randn(tensor.shape, generator=torch.Generator().manual_seed(9))
-    return tensor.flip(-1) if tensor.shape[-1] > 1 else tensor + 1
+        return tensor + torch.randn(tensor.shape, generator=_CHANCE)
+    return 1 - tensor if int(tensor.max()) <= 1 else tensor.flip(-1)
 
 
 def disturb_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-    """Return the output with noise on its first tensor: as a plain tuple, if it is a tuple of any kind."""
+    """Return an output with noise, or a tuple of any kind as a plain one with noise on its first tensor."""
     if isinstance(output, Tensor):
         return noise(output)
     if isinstance(output, tuple):
         return (noise(output[0]), *output[1:])
-    first = next(iter(output))
-    return output.replace(**{first: noise(output[first])})
+    return output.replace(**{name: noise(value) for name, value in output.items() if isinstance(value, Tensor)})
 
 
 def disturb_input(_module: nn.Module, inputs: tuple[Any, ...]) -> Any:

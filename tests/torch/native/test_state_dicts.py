@@ -22,9 +22,7 @@ every_head = pytest.mark.parametrize("head", NATIVE_HEADS, ids=[head.name for he
 def test_every_public_model_is_among_those_compared() -> None:
     classes = {value for value in vars(public).values() if isinstance(value, type)}
     classes |= {getattr(public, name) for name in public.__all__ if isinstance(getattr(public, name), type)}
-    models = {
-        cls for cls in classes if issubclass(cls, PreTrainedModel) and "PreTrained" not in cls.__name__
-    }
+    models = {cls for cls in classes if issubclass(cls, PreTrainedModel) and "PreTrained" not in cls.__name__}
     assert len(models) >= 20
     assert models <= {head.cls for head in NATIVE_HEADS}
 
