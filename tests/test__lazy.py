@@ -1,8 +1,6 @@
 """Names that are imported when they are first asked for."""
 
 import importlib
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -10,16 +8,13 @@ import pytest
 import modeloutputs
 from modeloutputs._lazy import names_later
 
-
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+from .support.needs import is_installed, needs_torch
+from .support.processes import run_code
 
 
 def packages() -> list[Any]:
     found = [modeloutputs]
-    if importlib.util.find_spec("torch"):
+    if is_installed("torch"):
         found.append(importlib.import_module("modeloutputs.torch"))
     return found
 
@@ -39,7 +34,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package: Any):
 
 def test_a_name_is_looked_up_once():
     calls: list[str] = []
-    get, names = names_later("modeloutputs", {"output.contract": ("check",)})
+    get, names = names_later("modeloutputs", {"output.checking": ("check",)})
     vars(modeloutputs).pop("check", None)
     calls.append(get("check").__name__)
     assert calls == ["check"]
@@ -47,14 +42,14 @@ def test_a_name_is_looked_up_once():
     assert "check" in names()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@needs_torch
 def test_output_classes_come_without_models():
     code = (
         "import sys, modeloutputs.torch as there\n"
         "print(there.MaskedLMOutput.__name__, 'modeloutputs.torch.bert' in sys.modules, end=' ')\n"
         "there.BertModel; print('modeloutputs.torch.bert' in sys.modules, 'modeloutputs.torch.bart' in sys.modules)"
     )
-    assert run(code) == "MaskedLMOutput False True False"
+    assert run_code(code) == "MaskedLMOutput False True False"
 
 
 def test_public_functions_are_functions_whatever_was_imported_before():
@@ -63,4 +58,4 @@ def test_public_functions_are_functions_whatever_was_imported_before():
         "from modeloutputs import load\n"
         "print(*(callable(getattr(modeloutputs, name)) for name in modeloutputs.__all__ if name != 'ALWAYS'))"
     )
-    assert set(run(code).split()) == {"True"}
+    assert set(run_code(code).split()) == {"True"}

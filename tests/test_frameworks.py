@@ -1,6 +1,5 @@
 """The table of frameworks, and that none of them needs another to be installed."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,33 +8,21 @@ import pytest
 from modeloutputs import MissingDependencyError
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
+from .support.needs import FRAMEWORK_PARAMS
+from .support.processes import run_code
 from .support.spec_checks import PAGE
 
 ABSENT = Framework("no_such_framework", "Nothing", "No", "nothing")
 every_framework = pytest.mark.parametrize("name", FRAMEWORKS)
-every_installed_framework = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.skipif(not framework.is_installed, reason=f"{name} is not installed"))
-        for name, framework in FRAMEWORKS.items()
-    ],
-)
+every_installed_framework = pytest.mark.parametrize("name", FRAMEWORK_PARAMS)
 
 # What no folder but its own may need. `keras` is not among them: TensorFlow brings it and imports it when it is used.
 NOT_NEEDED = {*FRAMEWORKS, "flax", "transformers", "tf_keras"}
 
 
-def python(code: str, fakes: Path) -> list[str]:
+def run_with(fakes: Path, code: str) -> list[str]:
     """Run code where the modules in `fakes` are found before the real ones; return the lines printed."""
-    run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(fakes)!r})\n{code}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=None,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+    return run_code(f"import sys; sys.path.insert(0, {str(fakes)!r})\n{code}").splitlines()
 
 
 def without(folder: Path, *modules: str) -> Path:
@@ -95,7 +82,7 @@ def test_asking_what_is_installed_imports_nothing(tmp_path: Path):
         "from modeloutputs.frameworks import FRAMEWORKS\n"
         "print([framework.is_installed for framework in FRAMEWORKS.values()])"
     )
-    assert python(code, without(tmp_path, *FRAMEWORKS)) == ["[True, True, True]"]
+    assert run_with(without(tmp_path, *FRAMEWORKS), code) == ["[True, True, True]"]
 
 
 # -- independence -----------------------------------------------------------------------------------------------------
@@ -114,13 +101,13 @@ def test_a_folder_imports_no_other_framework_and_needs_none(name: str, tmp_path:
     framework = FRAMEWORKS[name]
     others = NOT_NEEDED - {name, framework.folder}
     code = REPORT.format(framework=name, folder=framework.folder, others=others)
-    printed = python(code, without(tmp_path, *others))
+    printed = run_with(without(tmp_path, *others), code)
     assert printed[printed.index("ours:") + 1 :] == [f"{len(PAGE[name])} []"]
 
 
 def test_the_test_above_can_fail(tmp_path: Path):
     code = "try:\n    import torch\nexcept ImportError as error:\n    print(error)"
-    assert python(code, without(tmp_path, "torch")) == ["imported torch", "No module named 'torch'"]
+    assert run_with(without(tmp_path, "torch"), code) == ["imported torch", "No module named 'torch'"]
 
 
 def test_a_missing_framework_is_one_line_that_names_the_extra(tmp_path: Path):
@@ -131,7 +118,7 @@ for folder in ("torch", "tensorflow", "flax"):
     except ImportError as error:
         print(type(error).__name__, error)
 """
-    printed = [line for line in python(code, without(tmp_path, *FRAMEWORKS)) if not line.startswith("imported ")]
+    printed = [line for line in run_with(without(tmp_path, *FRAMEWORKS), code) if not line.startswith("imported ")]
     assert printed == [
         "MissingDependencyError modeloutputs.torch needs PyTorch; install modeloutputs[torch]",
         "MissingDependencyError modeloutputs.tensorflow needs TensorFlow; install modeloutputs[tensorflow]",

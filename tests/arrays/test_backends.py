@@ -1,7 +1,5 @@
 """Finding the operations for an array or a framework; moving and converting arrays of any of them."""
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,8 @@ from modeloutputs.arrays.backends import (
 )
 from modeloutputs.output.nested import is_array
 
-from ..support.marks import EVERY_BACKEND, needs_jax, needs_tensorflow, needs_torch
+from ..support.needs import EVERY_BACKEND, needs_jax, needs_tensorflow, needs_torch
+from ..support.processes import run_code
 from ..support.random_outputs import array
 
 every_kind = pytest.mark.parametrize("kind", EVERY_BACKEND)
@@ -87,11 +86,10 @@ def test_an_unknown_framework_is_refused():
 
 def test_nothing_is_imported_for_arrays_of_others():
     code = (
-        "import sys, numpy, modeloutputs.ops.batch as b; from modeloutputs.arrays.backends import get_backend;"
+        "import sys, numpy, modeloutputs.ops.concat as b; from modeloutputs.arrays.backends import get_backend;"
         "get_backend(numpy.ones(2)); print(sorted({'torch', 'jax', 'tensorflow'} & sys.modules.keys()))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run_code(code) == "[]"
 
 
 # -- values, devices ------------------------------------------------------------------------------------------------

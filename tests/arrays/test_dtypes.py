@@ -21,7 +21,7 @@ from modeloutputs.arrays.dtypes import (
     short_dtype,
 )
 
-from ..support.marks import EVERY_BACKEND, needs_jax
+from ..support.needs import EVERY_BACKEND, needs_jax
 
 EXTENDED = [name for name, dtype in DTYPES.items() if dtype.from_ml_dtypes]
 every_kind = pytest.mark.parametrize("kind", EVERY_BACKEND)

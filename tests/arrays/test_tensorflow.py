@@ -8,7 +8,7 @@ import pytest
 
 from modeloutputs.arrays.backends import backend_named
 
-from ..support.marks import needs_tensorflow
+from ..support.needs import needs_tensorflow
 
 pytestmark = needs_tensorflow
 

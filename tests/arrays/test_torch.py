@@ -8,7 +8,7 @@ import pytest
 from modeloutputs.arrays.backends import backend_named
 
 from ..support.bits import every_value
-from ..support.marks import needs_torch
+from ..support.needs import needs_torch
 from ..support.ragged import LEFTS, ragged_parts
 from ..support.random_outputs import array
 

@@ -1,9 +1,8 @@
-import subprocess
-import sys
-
 import pytest
 
 from modeloutputs.arrays import tracing
+
+from ..support.processes import run_code
 
 
 def test_no_compiler_is_tracing_here():
@@ -20,4 +19,4 @@ class Mine(modeloutputs.ModelOutput): ...
 import torch
 assert tracing.in_compiler_trace is torch.compiler.is_dynamo_compiling
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_code(code)

@@ -11,12 +11,12 @@ from modeloutputs.cli.facts import recorded_classes
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
 from ..support.class_facts import declared_classes
-from ..support.needs import FRAMEWORK_PARAMS, INSTALLED, needs
+from ..support.needs import FRAMEWORK_PARAMS, INSTALLED, needs, needs_torch
 from ..support.processes import run_code, run_python
 from ..support.spec_checks import PAGE
 
 needs_one = pytest.mark.skipif(not INSTALLED, reason="no framework is installed")
-needs_all, needs_torch = needs(*FRAMEWORKS), needs("torch")
+needs_all = needs(*FRAMEWORKS)
 
 
 def lines(*arguments: str) -> list[str]:

@@ -1,8 +1,6 @@
 """Outputs in terminals, printed with rich."""
 
 import io
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,8 @@ from jaxtyping import Float
 from rich.console import Console
 
 from modeloutputs import ALWAYS, ModelOutput
+
+from ..support.processes import python, run_code
 
 Array = np.ndarray[Any, Any]
 
@@ -83,20 +83,14 @@ def test_signs_are_those_that_every_terminal_has():
         "class Shown(ModelOutput):\n    a: object = None\n"
         "rich.print(Shown(a=[numpy.zeros(i) for i in range(99)]))"
     )
-    run = subprocess.run(
-        [sys.executable, "-X", "utf8=0", "-c", code],
-        capture_output=True,
-        check=False,
-        env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PATH": ""},
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.decode("ascii").splitlines()[0].split() == ["Shown", "37.9", "KiB"]
+    printed = python("-X", "utf8=0", "-c", code, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert printed.isascii()
+    assert printed.splitlines()[0].split() == ["Shown", "37.9", "KiB"]
 
 
 def test_rich_is_imported_when_something_is_printed_and_not_before():
     code = "import sys, modeloutputs; print('rich' in sys.modules, 'modeloutputs.display.table' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["False", "False"]
+    assert run_code(code) == "False False"
 
 
 class Many(ModelOutput):

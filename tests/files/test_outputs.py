@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ from ..support.conversion_reference import (
     lost,
     values,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
+from ..support.processes import run_code
 from ..support.random_outputs import array, class_named, full
 
-needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
 into_every_framework = pytest.mark.parametrize("framework", [*FRAMEWORK_PARAMS, "numpy"])
 needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list its mappings")
 
@@ -48,14 +47,6 @@ class Custom(ModelOutput):
 
 class Other(ModelOutput):
     scores: Any = None
-
-
-def python(code: str, *arguments: object, cwd: Path | None = None) -> list[str]:
-    """Run code in a process of its own and return the lines it prints."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
 
 
 def again(outputs: Any, folder: Path, framework: str | None = None, **options: Any) -> Any:
@@ -376,7 +367,7 @@ def test_notes_are_kept_and_held_to_be_text(tmp_path: Path):
     assert load(tmp_path / "file") == Custom(name="n")
     for wrong in ({"modeloutputs": "mine"}, {"number": 3}, {3: "number"}):
         with pytest.raises(
-            InputError, match=r"^the note .*; notes are text by name, of which 'modeloutputs' is taken$"
+            InputError, match=r"^note .*; notes map names to text, and the name 'modeloutputs' is reserved$"
         ):
             save(Custom(), tmp_path / "file", notes=wrong)  # pyright: ignore[reportArgumentType]
 
@@ -385,7 +376,7 @@ def test_what_a_file_says_of_itself_is_read_without_its_tensors(tmp_path: Path):
     save([Custom(states=numbers(2)), Other()], tmp_path / "file", notes={"a": "b"})
     saved = read_saved(tmp_path / "file")
     assert [output.class_name.rpartition(".")[2] for output in saved.outputs] == ["Custom", "Other"]
-    assert [output.fields for output in saved.outputs] == [["states", "table", "name"], ["scores"]]
+    assert [output.fields for output in saved.outputs] == [("states", "table", "name"), ("scores",)]
     assert (saved.several, saved.framework, list(saved.tensors)) == (True, "numpy", ["0.states"])
 
 
@@ -511,7 +502,7 @@ def test_a_file_takes_memory_where_it_is_looked_at(framework: str, tmp_path: Pat
     with (tmp_path / "file").open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + size + 100 * 2**20)  # zeros that take no room on the disk
-    assert python(MEMORY, tmp_path / "file", framework) == ["True", "True", "0.0 n"]
+    assert run_code(MEMORY, tmp_path / "file", framework).splitlines() == ["True", "True", "0.0 n"]
 
 
 @into_every_framework
@@ -588,7 +579,7 @@ print(sorted(sys.modules.keys() & {"trap", "tests", "torch", "jax", "tensorflow"
 def test_a_users_class_comes_back_where_it_is_known_and_is_generic_elsewhere(tmp_path: Path):
     save(Custom(states=numbers(2), name=Other(scores=1)), tmp_path / "file")
     assert type(load(tmp_path / "file")) is Custom
-    printed = python(UNKNOWN, tmp_path / "file", tmp_path / "again", tmp_path / "other")
+    printed = run_code(UNKNOWN, tmp_path / "file", tmp_path / "again", tmp_path / "other").splitlines()
     assert printed == ["Custom ['states', 'name'] [0.0, 1.0] None Other", "True True True", "[]"]
     back = load(tmp_path / "again")
     assert type(back) is Custom
@@ -671,7 +662,7 @@ def test_no_name_in_a_file_is_imported_or_called(tmp_path: Path):
         (tmp_path / f"{name}.py").write_text("open('sprung', 'w')\nclass Out: pass\n")
     for i, name in enumerate(HOSTILE):
         version_1(tmp_path / f"file{i}", {}, **{"class": name}, fields=["a"], structure={"a": {"value": 1}})
-    *printed, imported = python(HOSTILE_CODE, tmp_path, cwd=tmp_path)
+    *printed, imported = run_code(HOSTILE_CODE, tmp_path, cwd=tmp_path).splitlines()
     found = [json.loads(line) for line in printed]
     for name, results in zip(HOSTILE, zip(found[::2], found[1::2], strict=True), strict=True):
         last = name.rpartition(".")[2]
@@ -724,7 +715,7 @@ def test_a_file_loads_where_its_framework_is_missing(missing: str, how: str, tmp
     (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError('no {missing} here', name={missing!r})")
     blocks = {"fails to import": "sys.path.insert(0, '.')", "is not there": f"sys.modules[{missing!r}] = None"}
     code = MISSING.format(block=blocks[how], missing=missing, other=other, folder=FRAMEWORKS[missing].folder)
-    generic, there, sums, refusal, imported = python(code, tmp_path / "file", cwd=tmp_path)
+    generic, there, sums, refusal, imported = run_code(code, tmp_path / "file", cwd=tmp_path).splitlines()
     assert generic == f"{name} modeloutputs.files.outputs numpy {list(original.keys())}"
     target = FRAMEWORKS[other].prefix + "BaseModelOutputWithPast"
     cache = {"jax": "dict", "torch": "tuple"}[other]
@@ -784,7 +775,7 @@ def test_tensors_without_values_are_refused(tmp_path: Path):
     import torch
 
     for tensor in (torch.ones(2, device="meta"), torch.eye(3).to_sparse()):
-        assert refused(Custom(states=tensor), tmp_path).startswith("states has no values that could be saved: ")
+        assert refused(Custom(states=tensor), tmp_path).startswith("states has no values to save: ")
     assert "dtype float8_e4m3fnuz" in refused(Custom(states=torch.ones(2).to(torch.float8_e4m3fnuz)), tmp_path)
 
 
@@ -792,14 +783,14 @@ def test_tensors_without_values_are_refused(tmp_path: Path):
 def test_what_jax_holds_no_numbers_of_is_refused(tmp_path: Path):
     import jax
 
-    assert "states has no values that could be saved" in refused(Custom(states=jax.random.key(0)), tmp_path)
+    assert "states has no values to save" in refused(Custom(states=jax.random.key(0)), tmp_path)
     assert "dtype int4" in refused(Custom(states=jax.numpy.ones(2, jax.numpy.int4)), tmp_path)
     jax.jit(lambda value: refused(Custom(states=value), tmp_path) and value)(jax.numpy.ones(2))
 
 
 def test_a_field_called_as_the_format_calls_its_own_is_refused(tmp_path: Path):
     cls = type("Odd", (ModelOutput,), {"__annotations__": {"__metadata__": Any}, "__module__": __name__})
-    assert "cannot be called '__metadata__'" in refused(cls({"__metadata__": numbers(1)}), tmp_path)
+    assert "'__metadata__' cannot be the name of a tensor" in refused(cls({"__metadata__": numbers(1)}), tmp_path)
 
 
 # -- saving that fails ------------------------------------------------------------------------------------------------
@@ -831,7 +822,7 @@ except InputError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no such limits")
 def test_a_save_that_finds_no_room_leaves_the_old_file_and_says_which(tmp_path: Path):
     save(Custom(name="old"), tmp_path / "file")
-    (said,) = python(NO_ROOM, tmp_path / "file")
+    (said,) = run_code(NO_ROOM, tmp_path / "file").splitlines()
     assert said.startswith(f"{str(tmp_path / 'file')!r} cannot be written: ")
     assert load(tmp_path / "file") == Custom(name="old")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -900,7 +891,7 @@ print(refused > 1000, loaded > 100, sorted(sys.modules.keys() & {"torch", "jax",
 
 def test_a_file_with_any_one_byte_changed_loads_or_is_refused_in_words(tmp_path: Path):
     save([Custom(states=(numbers(1), None), table={"a": 1}), Other()], tmp_path / "file")
-    assert python(DAMAGED, tmp_path / "file") == ["True True []"]
+    assert run_code(DAMAGED, tmp_path / "file").splitlines() == ["True True []"]
 
 
 def test_files_of_others_and_missing_files_are_refused_in_words(tmp_path: Path):
@@ -940,16 +931,18 @@ def test_the_description_that_the_next_tests_change_is_right(tmp_path: Path):
 @pytest.mark.parametrize("value", [..., None, [], {}, "2", 2.0, -1, 0, [None], [[]], ["a"], [{}], [3]], ids=str)
 def test_a_wrong_entry_of_a_description_is_refused(entry: str, value: Any, tmp_path: Path):
     said = said_of(described(tmp_path, **{entry: value}))
-    assert "describes" in said or "is of version" in said
+    assert any(words in said for words in ("invalid description", "has format version", "holds 0 outputs"))
 
 
 def test_arrays_of_an_unknown_framework_are_numpys_and_a_newer_version_is_named(tmp_path: Path):
     for value in (..., None, "theano", [], {}, 3):
         assert isinstance(load(described(tmp_path, framework=value)).a, np.ndarray)
         assert read_saved(tmp_path / "file").framework == "numpy"
-    assert said_of(described(tmp_path, version=3, outputs=...)).endswith("is of version 3; this library reads up to 2")
-    assert "describes 2 outputs, and says that they are no list" in said_of(described(tmp_path, outputs=[GOOD, GOOD]))
-    assert "describes 0 outputs" in said_of(described(tmp_path, outputs=[]))
+    assert said_of(described(tmp_path, version=3, outputs=...)).endswith(
+        "has format version 3; this modeloutputs reads up to 2"
+    )
+    assert "holds 2 outputs but is not marked as a list" in said_of(described(tmp_path, outputs=[GOOD, GOOD]))
+    assert "holds 0 outputs" in said_of(described(tmp_path, outputs=[]))
 
 
 WRONG = [..., None, 3, ["a", "a"], [1], [None], [["a"]], {"a": 1}, {"z": {"value": 1}}]
@@ -959,7 +952,7 @@ WRONG = [..., None, 3, ["a", "a"], [1], [None], [["a"]], {"a": 1}, {"z": {"value
 @pytest.mark.parametrize("value", WRONG, ids=str)
 def test_a_wrong_entry_of_an_output_is_refused(entry: str, value: Any, tmp_path: Path):
     output = {name: part for name, part in (GOOD | {entry: value}).items() if part is not ...}
-    assert "describes its output wrongly" in said_of(described(tmp_path, outputs=[output]))
+    assert "invalid description of its outputs" in said_of(described(tmp_path, outputs=[output]))
 
 
 @pytest.mark.parametrize(
@@ -973,9 +966,11 @@ def test_a_wrong_entry_of_an_output_is_refused(entry: str, value: Any, tmp_path:
     ids=str,
 )  # fmt: skip
 def test_a_wrong_description_of_a_value_is_refused(node: Any, tmp_path: Path):
-    assert "describes its output wrongly" in said_of(described(tmp_path, outputs=[GOOD | {"structure": {"a": node}}]))
+    assert "invalid description of its outputs" in said_of(
+        described(tmp_path, outputs=[GOOD | {"structure": {"a": node}}])
+    )
     within = {"structure": {"a": {"tuple": [{"array": "t"}, {"dict": {"k": node}}]}}}
-    assert "describes its output wrongly" in said_of(described(tmp_path, outputs=[GOOD | within]))
+    assert "invalid description of its outputs" in said_of(described(tmp_path, outputs=[GOOD | within]))
 
 
 def test_tensors_that_are_not_there_are_named(tmp_path: Path):
@@ -1000,7 +995,7 @@ def test_a_description_that_nests_without_end_is_refused(opening: str, depth: in
     deep = opening * depth + '{"value": 1}' + closing * depth
     text = json.dumps({"version": 2, "several": False, "outputs": [GOOD | {"structure": {"a": "HERE"}}]})
     save_file({"t": numbers(2)}, tmp_path / "file", metadata={"modeloutputs": text.replace('"HERE"', deep)})
-    assert "describes its output wrongly" in said_of(tmp_path / "file")
+    assert "invalid description of its outputs" in said_of(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -1008,7 +1003,7 @@ def test_a_description_that_nests_without_end_is_refused(opening: str, depth: in
 )
 def test_a_description_that_is_no_json_object_is_refused(text: str, tmp_path: Path):
     save_file({"t": numbers(2)}, tmp_path / "file", metadata={"modeloutputs": text})
-    assert "describes its output wrongly" in said_of(tmp_path / "file")
+    assert "invalid description of its outputs" in said_of(tmp_path / "file")
 
 
 def write_header(path: Path, entries: str, data: bytes = b"\0" * 8) -> None:

@@ -18,8 +18,8 @@ from safetensors import numpy as safetensors_numpy
 from modeloutputs.errors import CheckpointNotFoundError, FileFormatError, InputError, ModelOutputsError
 from modeloutputs.files.safetensors import map_safetensors, nbytes, write_safetensors
 
-from ..support.conversion_reference import NEEDS
 from ..support.mappings import mapped_ranges, needs_proc
+from ..support.needs import needs_torch
 
 Tensors = dict[str, "np.ndarray[Any, Any]"]
 on_files = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -287,7 +287,7 @@ def test_numpy_arrays_of_every_layout_are_written_by_value(tmp_path: Path) -> No
         np.testing.assert_array_equal(tensor.numpy(), wanted)
 
 
-@NEEDS["torch"]
+@needs_torch
 def test_tensors_of_pytorch_are_written_by_value(tmp_path: Path) -> None:
     import torch
 

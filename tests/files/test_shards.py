@@ -16,7 +16,7 @@ from modeloutputs.files import shards
 from modeloutputs.files.checkpoints import map_checkpoint
 from modeloutputs.files.shards import save_weights
 
-from ..support.conversion_reference import NEEDS
+from ..support.needs import needs_torch
 
 LIMIT = 10_000_000
 KB = 1000
@@ -250,7 +250,7 @@ def test_dtypes_of_ml_dtypes_are_written(tmp_path: Path) -> None:
     assert_same_tensors(loaded(tmp_path), written)
 
 
-@NEEDS["torch"]
+@needs_torch
 def test_the_peer_loads_shards(tmp_path: Path) -> None:
     import torch
 

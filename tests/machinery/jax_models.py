@@ -3,10 +3,6 @@
 Child processes import it too, so that classes that are read from a file are found there.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -41,13 +37,3 @@ def score(weight: jax.Array, states: jax.Array) -> Scored:
 def twice(output: Any) -> Any:
     """Return an output of twice the values, computed by JAX's own walk through it."""
     return jax.tree.map(lambda array: array * 2, output)
-
-
-def python(*arguments: Any, **environment: str) -> str:
-    """Run Python at the root of the project and return what it printed."""
-    command = [sys.executable, *map(str, arguments)]
-    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    root = Path(__file__).parents[2]
-    run = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()

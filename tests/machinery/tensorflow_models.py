@@ -4,16 +4,14 @@ Child processes import it too, so that what they build is of the same class.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from modeloutputs import ModelOutput
+
+from ..support.processes import python
 
 WIDTH, LABELS = 4, 3
 
@@ -81,14 +79,5 @@ def scored(rows: int = 2) -> Scored:
 
 def run(module: str, *arguments: object, **environment: str) -> Any:
     """Run a module of this folder in a process of its own and return what it prints in its last line, as JSON."""
-    process = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.{module}", *map(str, arguments)],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
+    printed = python("-m", f"{__package__}.{module}", *arguments, OMP_NUM_THREADS="1", **environment)
+    return json.loads(printed.splitlines()[-1])

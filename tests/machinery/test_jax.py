@@ -17,8 +17,9 @@ from jax import export, lax
 from modeloutputs import ModelOutput, UsageError
 from modeloutputs.flax import outputs
 
+from ..support.processes import python
 from ..support.random_outputs import class_named, full
-from .jax_models import WIDTH, Scored, normal, python, score, twice
+from .jax_models import WIDTH, Scored, normal, score, twice
 from .marks import machinery
 
 every_class = pytest.mark.parametrize("class_name", outputs.__all__)

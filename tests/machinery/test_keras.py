@@ -2,6 +2,7 @@
 """Outputs in Keras 3: its trees, models that return them, training, prediction, files; with each of its backends."""
 
 import functools
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from keras import ops
 from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
-from ..support.needs import needs
+from ..support.needs import needs_jax, needs_torch
 from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_keras import (
@@ -42,9 +43,6 @@ pytestmark = [
     ),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),  # Keras' own
 ]
-
-
-needs_torch, needs_jax = needs("torch"), needs("jax")
 
 
 # -- trees ----------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +23,7 @@ from modeloutputs.torch import outputs
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import BaseModelOutput, CausalLMOutputWithPast, MaskedLMOutput
 
+from ..support.processes import run_code
 from ..support.random_outputs import full
 from .marks import machinery
 from .torch_models import WIDTH, Layer, Recorded, finish, normal, scorer, start, tokens
@@ -147,8 +146,7 @@ print([name for name, output in made.items() if type(output) is Mine and output 
 def test_a_users_class_works_whatever_is_imported_first(order: str):
     pytest.importorskip("optree", reason="optree is not installed")
     code = ORDERS[order].format(cls=CLASS_) + USES
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
-    assert run.stdout.strip() == "['tree', 'C++ tree', 'compile', 'vmap']", run.stderr
+    assert run_code(code) == "['tree', 'C++ tree', 'compile', 'vmap']"
 
 
 # -- compilers --------------------------------------------------------------------------------------------------------

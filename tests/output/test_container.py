@@ -9,8 +9,6 @@ import inspect
 import json
 import pickle
 import re
-import subprocess
-import sys
 import types
 import typing
 from pathlib import Path
@@ -29,7 +27,9 @@ from modeloutputs import (
     ModelOutput,
     UsageError,
 )
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
+
+from ..support.processes import run_code
 
 
 class Masked(ModelOutput):
@@ -840,12 +840,6 @@ def test_pickling_keeps_class_order_and_absence(protocol: int):
     assert list(again.keys()) == ["loss", "logits", "attentions"]
 
 
-def python(code: str, *arguments: str, cwd: Path) -> str:
-    run = subprocess.run([sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
-
-
 def test_pickling_works_across_processes(tmp_path: Path):
     (tmp_path / "mine.py").write_text(
         "from modeloutputs import ModelOutput\n"
@@ -856,8 +850,8 @@ def test_pickling_works_across_processes(tmp_path: Path):
     )
     write = "import mine, pickle; pickle.dump(mine.Mine(last=1, loss=.5, mode=None), open('out.pkl', 'wb'))"
     read = "import pickle; out = pickle.load(open('out.pkl', 'rb')); print(list(out.items()), out.mode, type(out))"
-    python(write, cwd=tmp_path)
-    assert python(read, cwd=tmp_path) == "[('loss', 0.5), ('last', 1)] None <class 'mine.Mine'>"
+    run_code(write, cwd=tmp_path)
+    assert run_code(read, cwd=tmp_path) == "[('loss', 0.5), ('last', 1)] None <class 'mine.Mine'>"
 
 
 def test_unflatten_takes_values_as_they_are():
@@ -919,7 +913,7 @@ def test_an_output_is_true_where_it_holds_something():
 
 @pytest.mark.parametrize("name", ["a b", "1a", "class", "x=1): pass #"])
 def test_a_field_that_is_no_identifier_is_refused(name: str):
-    with pytest.raises(DefinitionError, match="cannot be a field's name"):
+    with pytest.raises(DefinitionError, match="is not an identifier, so it cannot name a field"):
         type("Made", (ModelOutput,), {"__annotations__": {name: int}})
 
 

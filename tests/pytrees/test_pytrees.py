@@ -7,7 +7,7 @@ import pytest
 
 from modeloutputs import ModelOutput
 
-from ..support.needs import is_installed, needs
+from ..support.needs import is_installed, needs, needs_jax, needs_torch
 from ..support.processes import run_code
 
 
@@ -17,7 +17,6 @@ class Masked(ModelOutput):
     hidden_states: Any = None
 
 
-needs_torch, needs_jax = needs("torch"), needs("jax")
 needs_any = pytest.mark.skipif(not (is_installed("torch") or is_installed("jax")), reason="neither is installed")
 
 

@@ -7,6 +7,17 @@ import pytest
 
 from modeloutputs.frameworks import FRAMEWORKS
 
+__all__ = [
+    "EVERY_BACKEND",
+    "FRAMEWORK_PARAMS",
+    "INSTALLED",
+    "is_installed",
+    "needs",
+    "needs_jax",
+    "needs_tensorflow",
+    "needs_torch",
+]
+
 
 def is_installed(module: str) -> bool:
     """Return whether a top-level module can be imported; looked up without doing so."""
@@ -21,6 +32,10 @@ def needs(*modules: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(absent), reason=f"{' and '.join(absent) or 'nothing'} not installed")
 
 
+needs_torch, needs_jax, needs_tensorflow = needs("torch"), needs("jax"), needs("tensorflow")
+
 INSTALLED = [name for name in FRAMEWORKS if is_installed(name)]
 FRAMEWORK_PARAMS = [pytest.param(name, marks=needs(name)) for name in FRAMEWORKS]
 """The frameworks as parameters of a test; those that are absent are skipped."""
+EVERY_BACKEND = ["numpy", *FRAMEWORK_PARAMS]
+"""The libraries that have arrays, as parameters of a test."""

@@ -3,8 +3,6 @@
 import copy
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from modeloutputs.errors import CheckpointNotFoundError, FileFormatError, InputE
 from modeloutputs.tokenizers import BatchEncoding, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizer
 from modeloutputs.tokenizers.special import SPECIAL_TOKENS
 
+from ..support.processes import run_code
 from .tiny import BATCH, BY_NAME, EVERYTHING, SPECIAL, TEXTS, Kind, Pair, every_text, load_peer, peer, write_vocabulary
 
 
@@ -271,5 +270,4 @@ def test_settings_are_those_of_the_class(name: str, setting: Any, message: str, 
 def test_importing_tokenizers_loads_no_library() -> None:
     libraries = {"tokenizers", "torch", "numpy", "transformers"}
     code = f"import sys, modeloutputs.tokenizers; print({libraries} & {{*sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert run_code(code) == "set()"

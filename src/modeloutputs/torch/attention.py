@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
 from .layers import linear_layer
-from .plain import apply_linear, apply_linears, pack_linears
+from .plain import apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
 from .values import has_concrete_values, values_on_cpu
 
 __all__ = [
@@ -246,6 +246,7 @@ class AttentionResult(NamedTuple):
     """Key and value of all positions (B, kv_heads, K, D)."""
 
 
+@returns_new_tensors
 class Attention(nn.Module):
     """Multi-head attention of a sequence to itself and to the cached positions before it.
 
@@ -288,7 +289,7 @@ class Attention(nn.Module):
         """Return projections of states (B, S, hidden), each (B, heads, S, D)."""
         results = apply_linears(self._layers(*projections), states)
         if len(results) < len(projections):  # slices of one matrix
-            results = results[0].split([heads * self.head_dim for _, heads in projections], -1)
+            results = split_columns(results[0], [heads * self.head_dim for _, heads in projections])
         rows, length = states.shape[:2]
         return [result.view(rows, length, -1, self.head_dim).transpose(1, 2) for result in results]
 
@@ -311,6 +312,7 @@ class Attention(nn.Module):
         return AttentionResult(hidden, weights, key_value)
 
 
+@returns_new_tensors
 class CrossAttention(Attention):
     """Multi-head attention of a sequence to an encoder's output; arguments as of `Attention`."""
 

@@ -28,7 +28,7 @@ from .outputs import (
 )
 from .plain import apply_dropout, apply_positions
 from .pretrained import PreTrainedModel, call_inner
-from .stack import Stack, StackResult
+from .stack import Stack, StackResult, run_stack
 
 __all__ = ["BartDecoder", "BartEncoder", "BartModel", "BartPreTrainedModel", "as_output", "shift_right"]
 
@@ -111,7 +111,7 @@ class _BartStack(BartPreTrainedModel):
         rows_of_table = None if position_ids is None else position_ids + UNUSED_POSITIONS
         hidden = self._embed(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = hidden + apply_positions(self.embed_positions, rows_of_table, call.past + UNUSED_POSITIONS, hidden)
-        return self.layers(apply_dropout(self.dropout, self.layernorm_embedding(hidden)), call)
+        return run_stack(self.layers, apply_dropout(self.dropout, self.layernorm_embedding(hidden)), call)
 
     def _embed(self, input_ids: Tensor | None) -> Tensor:
         hidden = self.embed_tokens(input_ids)

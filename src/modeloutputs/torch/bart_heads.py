@@ -17,7 +17,7 @@ from ..generation.settings import GenerationSettings
 from .arguments import Seq2SeqInputs
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, as_output, shift_right
 from .generation import GenerationMixin
-from .heads import Head, LanguageModelHead, Seq2SeqSpanHead, cache_with_labels, kept_positions
+from .heads import CausalLMHead, Head, LanguageModelHead, Seq2SeqSpanHead, cache_with_labels, kept_positions
 from .inputs import check_ids, last_position, rows_at
 from .losses import NumItems
 from .outputs import (
@@ -51,6 +51,8 @@ class BartForConditionalGeneration(
             self.model = BartModel(config)
             self._add_lm_head(config.d_model, config.vocab_size)
             self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
+
+    final_logits_bias: Tensor
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
@@ -242,7 +244,7 @@ class BartDecoderWrapper(nn.Module):
 
 
 class BartForCausalLM(
-    GenerationMixin, BartPreTrainedModel, LanguageModelHead[BartConfig, CausalLMOutputWithCrossAttentions]
+    GenerationMixin, BartPreTrainedModel, CausalLMHead[BartConfig, CausalLMOutputWithCrossAttentions]
 ):
     """The decoder alone as a language model; returns CausalLMOutputWithCrossAttentions."""
 

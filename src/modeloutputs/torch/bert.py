@@ -19,7 +19,7 @@ from .outputs import (
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Call, LayerContext, LayerResult, Stack, StackResult
+from .stack import Call, LayerContext, LayerResult, Stack, StackResult, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 
@@ -218,7 +218,7 @@ class BertModel(BertPreTrainedModel):
         if position_ids is None:
             position_ids = positions_from_mask(attention_mask, length)
         hidden = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, call.past)
-        result: StackResult = self.encoder(hidden, call)
+        result = run_stack(self.encoder, hidden, call)
         pooled = None
         if self.pooler is not None:
             pooled = self.pooler(result.last_hidden_state, None if call.past else first_position(attention_mask))

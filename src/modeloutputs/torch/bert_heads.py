@@ -22,7 +22,7 @@ from ..errors import InputError
 from .arguments import DecoderInputs, Flags
 from .bert import BertModel, BertPreTrainedModel
 from .generation import GenerationMixin
-from .heads import Head, LabelHead, LanguageModelHead, SpanHead
+from .heads import CausalLMHead, Head, LabelHead, SpanHead
 from .layers import activation
 from .losses import NumItems
 from .outputs import (
@@ -126,7 +126,7 @@ class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput
 
 
 class BertLMHeadModel(
-    GenerationMixin, _BertWithPredictions, LanguageModelHead[BertConfig, CausalLMOutputWithCrossAttentions]
+    GenerationMixin, _BertWithPredictions, CausalLMHead[BertConfig, CausalLMOutputWithCrossAttentions]
 ):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions.
 
@@ -146,7 +146,7 @@ class BertLMHeadModel(
         return self.cls(hidden)
 
 
-class BertForNextSentencePrediction(BertPreTrainedModel, LabelHead[BertConfig, NextSentencePredictorOutput]):
+class BertForNextSentencePrediction(BertPreTrainedModel, Head[BertConfig, NextSentencePredictorOutput]):
     """Tells whether the second text follows the first (section 3.1); returns NextSentencePredictorOutput."""
 
     task = NEXT_SENTENCE
@@ -178,19 +178,10 @@ class BertForNextSentencePrediction(BertPreTrainedModel, LabelHead[BertConfig, N
         if labels is not None and next_sentence_label is not None:
             raise InputError("both labels and next_sentence_label were passed; they are one argument")
         labels = next_sentence_label if labels is None else labels
-        return super().forward(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            labels=None if labels is None else labels.reshape(-1),
-            num_items=num_items,
-            label_smoothing=label_smoothing,
-            return_dict=return_dict,
-            **inputs,
-        )
-
-    def _scores(self, outputs: Any) -> Tensor:
-        return self.cls(outputs.pooler_output)
+        outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
+        logits = self.cls(outputs.pooler_output)
+        loss = self._loss(logits, None if labels is None else labels.reshape(-1), num_items, label_smoothing)
+        return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
 class _BertClassifier(BertPreTrainedModel):

@@ -36,7 +36,7 @@ class _Buffers:
         self.capacity = capacity
         self.runner = runner
         self.buffers = [tuple(_with_capacity(tensor, capacity) for tensor in layer[:2]) for layer in layers]
-        # Aliases with version counters of their own: a write behind a view does not invalidate what autograd saved of it.
+        # Aliases with version counters of their own: writing behind a view does not invalidate what autograd saved.
         self._shown = [tuple(buffer.data for buffer in layer) for layer in self.buffers]
         self.filled = 0
         self.inference = torch.is_inference_mode_enabled()

@@ -14,7 +14,7 @@ from .layers import LayerSelection
 from .outputs import BaseModelOutput
 from .plain import apply_dropout, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Stack, StackResult
+from .stack import Stack, run_stack
 
 __all__ = ["OpenAIGPTModel", "OpenAIGPTPreTrainedModel"]
 
@@ -80,5 +80,5 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
         hidden = hidden + apply_positions(self.positions_embed, position_ids, 0, hidden)
         if token_type_ids is not None:
             hidden = hidden + self.tokens_embed(token_type_ids)
-        result: StackResult = self.h(apply_dropout(self.drop, hidden), call)
+        result = run_stack(self.h, apply_dropout(self.drop, hidden), call)
         return self._as_requested(result.as_output(BaseModelOutput), return_dict)

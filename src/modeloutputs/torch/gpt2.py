@@ -13,7 +13,7 @@ from .layers import LayerSelection, norm_layer
 from .outputs import BaseModelOutputWithPastAndCrossAttentions
 from .plain import apply_dropout, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Stack, StackResult
+from .stack import Stack, run_stack
 
 __all__ = ["GPT2Model", "GPT2PreTrainedModel"]
 
@@ -92,5 +92,5 @@ class GPT2Model(GPT2PreTrainedModel):
         hidden = hidden + apply_positions(self.wpe, position_ids, call.past, hidden)
         if token_type_ids is not None:
             hidden = hidden + self.wte(token_type_ids)
-        result: StackResult = self.h(apply_dropout(self.drop, hidden), call, final_norm=self.ln_f)
+        result = run_stack(self.h, apply_dropout(self.drop, hidden), call, final_norm=self.ln_f)
         return self._as_requested(result.as_output(BaseModelOutputWithPastAndCrossAttentions), return_dict)

@@ -9,7 +9,7 @@ from ..architectures.tasks import CAUSAL_LM, SEQUENCE_CLASSIFICATION
 from .arguments import Inputs
 from .generation import GenerationMixin
 from .gpt2 import GPT2Model, GPT2PreTrainedModel
-from .heads import Head, LanguageModelHead
+from .heads import CausalLMHead, Head
 from .inputs import last_position, rows_at
 from .losses import NumItems
 from .outputs import CausalLMOutputWithCrossAttentions, SequenceClassifierOutput
@@ -18,7 +18,7 @@ __all__ = ["GPT2ForSequenceClassification", "GPT2LMHeadModel"]
 
 
 class GPT2LMHeadModel(
-    GenerationMixin, GPT2PreTrainedModel, LanguageModelHead[GPT2Config, CausalLMOutputWithCrossAttentions]
+    GenerationMixin, GPT2PreTrainedModel, CausalLMHead[GPT2Config, CausalLMOutputWithCrossAttentions]
 ):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions."""
 

@@ -4,15 +4,13 @@ from ..architectures import OpenAIGPTConfig
 from ..architectures.tasks import CAUSAL_LM
 from .generation import GenerationMixin
 from .gpt import OpenAIGPTModel, OpenAIGPTPreTrainedModel
-from .heads import LanguageModelHead
+from .heads import CausalLMHead
 from .outputs import CausalLMOutput
 
 __all__ = ["OpenAIGPTLMHeadModel"]
 
 
-class OpenAIGPTLMHeadModel(
-    GenerationMixin, OpenAIGPTPreTrainedModel, LanguageModelHead[OpenAIGPTConfig, CausalLMOutput]
-):
+class OpenAIGPTLMHeadModel(GenerationMixin, OpenAIGPTPreTrainedModel, CausalLMHead[OpenAIGPTConfig, CausalLMOutput]):
     """Predicts each next token; returns CausalLMOutput."""
 
     task = CAUSAL_LM

@@ -17,6 +17,7 @@ from .plain import apply_linear
 from .pretrained import PreTrainedModel, call_inner
 
 __all__ = [
+    "CausalLMHead",
     "Head",
     "LabelHead",
     "LanguageModelHead",
@@ -175,6 +176,10 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
     def _logits(self, hidden: Tensor) -> Tensor:
         """Map (B, S, hidden) to (B, S, vocab)."""
         return apply_linear(self.lm_head, hidden)
+
+
+class CausalLMHead(LanguageModelHead[ConfigType, OutputType]):
+    """Base of language models that predict each next token of their input."""
 
     def forward(
         self,

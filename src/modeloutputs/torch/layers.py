@@ -117,6 +117,7 @@ def norm_layer(settings: LayerSettings) -> nn.Module:
     return (RMSNorm if settings.rms_norm else nn.LayerNorm)(settings.hidden_size, settings.norm_eps)
 
 
+@returns_new_tensors
 class FeedForward(nn.Module):
     """The feed-forward block; see `feed_forward`.
 

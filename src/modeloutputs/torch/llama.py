@@ -15,7 +15,7 @@ from .inputs import check_tokens, positions_from_mask
 from .layers import LayerSelection, norm_layer
 from .outputs import BaseModelOutputWithPast
 from .pretrained import PreTrainedModel
-from .stack import Stack, StackResult
+from .stack import Stack, run_stack
 
 __all__ = ["LlamaModel", "LlamaPreTrainedModel"]
 
@@ -82,5 +82,5 @@ class LlamaModel(LlamaPreTrainedModel):
         if positions is None:
             positions = torch.arange(call.past, call.past + length, device=hidden.device).unsqueeze(0)
         rotary = rotary_cos_sin(positions, self.inverse_frequencies, compute_dtype(hidden))
-        result: StackResult = self.layers(hidden, call, position_embeddings=rotary, final_norm=self.norm)
+        result = run_stack(self.layers, hidden, call, position_embeddings=rotary, final_norm=self.norm)
         return self._as_requested(result.as_output(BaseModelOutputWithPast), return_dict)

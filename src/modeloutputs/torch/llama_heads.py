@@ -3,14 +3,14 @@
 from ..architectures import LlamaConfig
 from ..architectures.tasks import CAUSAL_LM
 from .generation import GenerationMixin
-from .heads import LanguageModelHead
+from .heads import CausalLMHead
 from .llama import LlamaModel, LlamaPreTrainedModel
 from .outputs import CausalLMOutputWithPast
 
 __all__ = ["LlamaForCausalLM"]
 
 
-class LlamaForCausalLM(GenerationMixin, LlamaPreTrainedModel, LanguageModelHead[LlamaConfig, CausalLMOutputWithPast]):
+class LlamaForCausalLM(GenerationMixin, LlamaPreTrainedModel, CausalLMHead[LlamaConfig, CausalLMOutputWithPast]):
     """Predicts each next token; returns CausalLMOutputWithPast."""
 
     task = CAUSAL_LM

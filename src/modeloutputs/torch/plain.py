@@ -3,7 +3,8 @@
 A module that was replaced, wrapped, parametrised, quantised or hooked is called like any other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,16 @@ __all__ = [
     "joint_parameters",
     "pack_linears",
     "returns_new_tensors",
+    "split_columns",
 ]
+
+_is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
+
+
+def _parameters(module: nn.Module) -> dict[str, Tensor | None]:
+    """Return a module's own parameters, without the search that reading them as attributes costs."""
+    return cast("Any", module)._parameters
+
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -76,8 +86,8 @@ def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
     """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
     if _is_eager_inference() and is_plain(module, nn.Linear):
-        parameters = module._parameters
-        return linear(states, parameters["weight"], parameters["bias"])  # pyright: ignore[reportArgumentType]
+        parameters = _parameters(module)
+        return linear(states, cast("Tensor", parameters["weight"]), parameters["bias"])
     return module(states)
 
 
@@ -110,7 +120,7 @@ def _is_lookup(module: nn.Embedding) -> bool:
 
 
 def _is_eager_inference() -> bool:
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_tracing())
 
 
 # -- several linear layers of one input ---------------------------------------------------------------------------
@@ -122,42 +132,46 @@ def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tenso
         joint = joint_parameters(layers)
         if joint is not None:
             weight, bias, sizes = joint
-            return linear(states, weight, bias).split(sizes, -1)
+            return split_columns(linear(states, weight, bias), sizes)
     return [apply_linear(layer, states) for layer in layers]
+
+
+def split_columns(states: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Split states (..., sum of widths) along the last axis."""
+    return torch.split_with_sizes(states, list(widths), -1)
 
 
 def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
     """Return one weight and bias that span those of several plain layers, and the outputs of each; None if none do."""
     if not all(is_plain(layer, nn.Linear) for layer in layers):
         return None
-    parameters = [layer._parameters for layer in layers]
-    weight = _spanning([each["weight"] for each in parameters])
-    if weight is None:
-        return None
-    biases = [each["bias"] for each in parameters]
+    weights = [_parameters(layer)["weight"] for layer in layers]
+    biases = [_parameters(layer)["bias"] for layer in layers]
+    weight = _spanning(weights)
     bias = None if all(each is None for each in biases) else _spanning(biases)
-    if bias is None and biases[0] is not None:
+    if weight is None or (bias is None and biases[0] is not None):
         return None
-    return weight, bias, [each["weight"].shape[0] for each in parameters]  # pyright: ignore[reportOptionalMemberAccess]
+    return weight, bias, [cast("Tensor", each).size(0) for each in weights]
 
 
 def _spanning(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """Return a view over tensors that lie end to end in one storage, joined along the first axis."""
+    """Return a view over parameters that lie end to end in one storage, joined along the first axis."""
     first = tensors[0]
-    if first is None:
+    if type(first) is not nn.Parameter:
         return None
-    address, rows = first.data_ptr() if type(first) is nn.Parameter else 0, 0
+    dtype, strides, address, rows = first.dtype, first.stride(), first.data_ptr(), 0
     for tensor in tensors:
-        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or not tensor.is_contiguous():
+        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or tensor.dtype != dtype:
             return None
-        if tensor.dtype != first.dtype or tensor.shape[1:] != first.shape[1:]:
+        if tensor.stride() != strides or not tensor.is_contiguous():  # with equal strides the widths are equal
             return None
-        address += tensor.nbytes
-        rows += tensor.shape[0]
+        count = tensor.size(0)
+        address += count * strides[0] * dtype.itemsize
+        rows += count
     storage = first.untyped_storage()
     if address > storage.data_ptr() + storage.nbytes():  # neighbours by chance, in two storages
         return None
-    return first.as_strided((rows, *first.shape[1:]), first.stride())
+    return first.as_strided((rows, *first.size()[1:]), strides)
 
 
 @torch.no_grad()
@@ -169,15 +183,17 @@ def pack_linears(layers: Sequence[nn.Module]) -> None:
     if not all(type(layer) is nn.Linear for layer in layers):
         return
     for name in ("weight", "bias"):
-        tensors = [layer._parameters[name] for layer in layers]
-        if all(type(tensor) is nn.Parameter and not tensor.is_meta for tensor in tensors):
-            _pack([tensor for tensor in tensors if tensor is not None])
+        tensors = [_parameters(layer)[name] for layer in layers]
+        parameters = [tensor for tensor in tensors if type(tensor) is nn.Parameter and not tensor.is_meta]
+        if len(parameters) == len(tensors):
+            _pack(parameters)
 
 
-def _pack(tensors: Sequence[nn.Parameter]) -> None:
+def _pack(tensors: Sequence[Tensor]) -> None:
     alike = len({(tensor.dtype, tensor.device, tensor.shape[1:]) for tensor in tensors}) == 1
     if not alike or _spanning(tensors) is not None:
         return
     joined = torch.cat([tensor.detach() for tensor in tensors])
-    for tensor, part in zip(tensors, joined.split([tensor.shape[0] for tensor in tensors]), strict=True):
+    parts = torch.split_with_sizes(joined, [tensor.shape[0] for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
         tensor.data = part

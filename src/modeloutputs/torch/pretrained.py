@@ -224,7 +224,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
                 module.pack()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        moved = super()._apply(fn, recurse)
+        moved = cast("Self", cast("Any", super())._apply(fn, recurse))
         self.pack_weights()
         return moved
 

@@ -40,7 +40,7 @@ class _Context(AttentionContext, Protocol):
 
 
 def supports_single_token(stack: nn.ModuleList) -> bool:
-    """Return whether a stack's layers are as they were built: in evaluation mode, nothing replaced, hooked or wrapped."""
+    """Return whether a stack is as it was built: in evaluation mode, nothing replaced, hooked or wrapped."""
     if torch.is_grad_enabled() or has_hooks(stack):
         return False
     return all(_is_as_built(layer) for layer in stack)

@@ -118,11 +118,10 @@ def _slots(module: nn.Module) -> dict[str, _Slot]:
     """Return parameters and persistent buffers by their first name; tied ones once."""
     slots: dict[str, _Slot] = {}
     names: dict[int, str] = {}
-    for path, owner in module.named_modules():
-        transient = owner._non_persistent_buffers_set  # pyright: ignore[reportPrivateUsage]
-        held = {**owner._parameters, **owner._buffers}  # pyright: ignore[reportPrivateUsage]
+    for path, owner in cast("Iterable[tuple[str, Any]]", module.named_modules()):
+        held: dict[str, Tensor | None] = {**owner._parameters, **owner._buffers}
         for leaf, tensor in held.items():
-            if tensor is None or leaf in transient:
+            if tensor is None or leaf in owner._non_persistent_buffers_set:
                 continue
             name = names.setdefault(id(tensor), f"{path}.{leaf}" if path else leaf)
             slots.setdefault(name, _Slot(tensor, [])).owners.append((owner, leaf))
