@@ -88,8 +88,8 @@ def in_float64(pair: Pair) -> Pair:
     return Pair(pair.head, copy.deepcopy(pair.ours).double(), copy.deepcopy(pair.theirs).double())
 
 
-def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transformers.PreTrainedModel:
-    """Save a model of ours and let the peer load it: every weight, and none besides but those it has no use for."""
+def peer_of(model: PreTrainedModel[Any]) -> transformers.PreTrainedModel:
+    """Save a model of ours and let the peer load it: every weight, and none besides."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if isinstance(model, PARTS):
@@ -98,7 +98,7 @@ def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transfor
         model.save_pretrained(folder)
         cls = getattr(transformers, type(model).__name__)
         peer, info = cls.from_pretrained(folder, output_loading_info=True)
-    left = {what: names for what, names in info.items() if set(names) - set(unused)}
+    left = {what: names for what, names in info.items() if names}
     assert not left, f"the peer did not load what was saved: {left}"
     return peer.eval()
 

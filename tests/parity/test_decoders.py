@@ -80,5 +80,6 @@ def test_beams_find_what_the_peers_find(pair: Pair) -> None:
 def test_one_changed_weight_shows(pair: Pair) -> None:
     changed = copy.deepcopy(pair)
     with torch.no_grad():
-        next(p for name, p in changed.ours.named_parameters() if name.endswith("1.feed_forward.down.weight"))[0] += 0.1
+        layer = f"1.{changed.ours.layer_paths.feed_forward.down}.weight"
+        next(p for name, p in changed.ours.named_parameters() if name.endswith(layer))[0] += 0.1
     assert output_difference(changed, CONDITIONS[0].case(changed)) > TOLERANCE
