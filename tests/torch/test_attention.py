@@ -296,12 +296,15 @@ def merged(context: Tensor) -> Tensor:
     return context.transpose(1, 2).reshape(ROWS, -1, HIDDEN)
 
 
+UNMASKED = AttentionMask()
+
+
 @dataclass
 class Context:
     """The inputs of one call, of which each test sets what it is about."""
 
-    mask: AttentionMask = AttentionMask()
-    encoder_mask: AttentionMask = AttentionMask()
+    mask: AttentionMask = UNMASKED
+    encoder_mask: AttentionMask = UNMASKED
     encoder_hidden_states: Tensor | None = None
     position_embeddings: PositionEmbeddings | None = None
     past: tuple[Tensor, Tensor] | None = None
