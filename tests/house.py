@@ -32,7 +32,11 @@ CONCEPTS = (
     Concept("is this an array", "output/nested.py", r'hasattr\([^)]*"dtype"\)'),
     Concept("rebuilding a nested value", "output/nested.py", r"\._make\("),
     Concept("flat names of nested arrays", "output/nested.py", r"two arrays are"),
-    Concept("one array in two places", "output/nested.py", r"\bArrayMemo\b\W*(?:\(|:)(?=.*class )|^class ArrayMemo|data_ptr\(\), tuple"),
+    Concept(
+        "one array in two places",
+        "output/nested.py",
+        r"\bArrayMemo\b\W*(?:\(|:)(?=.*class )|^class ArrayMemo|data_ptr\(\), tuple",
+    ),
     Concept("what an annotation says", "output/schema.py", r"\bget_origin\b|\bdim_str\b"),
     Concept("element types", "arrays/dtypes.py", r'"BF16"'),
     Concept("operations of a framework's arrays", "arrays/base.py", r"^class Backend\b"),

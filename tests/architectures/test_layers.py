@@ -4,8 +4,19 @@ from typing import Any
 
 import pytest
 
-from modeloutputs.architectures import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from modeloutputs.architectures import bart, bert, gpt, gpt2, llama
+from modeloutputs.architectures import (
+    BartConfig,
+    BertConfig,
+    Config,
+    GPT2Config,
+    LlamaConfig,
+    OpenAIGPTConfig,
+    bart,
+    bert,
+    gpt,
+    gpt2,
+    llama,
+)
 from modeloutputs.architectures.layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
 
 SIZES: dict[str, Any] = {"hidden_size": 12, "heads": 4, "intermediate_size": 7, "activation": "relu", "norm_eps": 1e-5}

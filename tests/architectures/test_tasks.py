@@ -81,14 +81,18 @@ def refusal(check: object, *arguments: object) -> str:
 def test_labels_of_another_shape_are_refused_by_name() -> None:
     check_shape(integers(4, 6), (4, 6))
     assert refusal(check_shape, integers(4, 5), (4, 6)) == "labels have shape (4, 5); expected (4, 6)"
-    assert refusal(check_shape, integers(3), (2,), "start_positions") == "start_positions have shape (3,); expected (2,)"
+    assert (
+        refusal(check_shape, integers(3), (2,), "start_positions") == "start_positions have shape (3,); expected (2,)"
+    )
 
 
 def test_class_indices_are_integers_within_the_classes() -> None:
     check_class_indices(integers(2, bounds=(0, 4)), 5)
     check_class_indices(SHORTS, 5)
     check_class_indices(integers(2, bounds=(0, 400)))  # any integer will do
-    assert refusal(check_class_indices, floats(2)) == "labels are float32; expected integer class indices (labels.long())"
+    assert (
+        refusal(check_class_indices, floats(2)) == "labels are float32; expected integer class indices (labels.long())"
+    )
     assert refusal(check_class_indices, BOOLEANS, 2, "end_positions").startswith("end_positions are bool; expected")
     for bounds in ((0, 5), (-1, 0)):
         found = refusal(check_class_indices, integers(2, bounds=bounds), 5)

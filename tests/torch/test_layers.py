@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from modeloutputs import InputError
 from modeloutputs.architectures.layers import LayerSettings
@@ -26,8 +26,8 @@ from modeloutputs.torch.layers import (
     select_layers,
 )
 
-from ..support.torch_stacks import SIZES, WIDTH, close, hidden_states
 from ..support.torch_stacks import ACTIVATIONS as FUNCTIONS
+from ..support.torch_stacks import SIZES, WIDTH, close, hidden_states
 from .tiny import randomise, states
 
 

@@ -335,6 +335,7 @@ CLASS_INDICES = torch.tensor([0, 2, 1])
 INDICATORS = torch.tensor([[0.0, 1.0, 1.0]] * 3)
 VALUES = torch.tensor([0.5, -1.0, 2.0])
 
+
 @pytest.mark.parametrize(
     ("configured", "num_labels", "wanted", "message"),
     [

@@ -335,7 +335,9 @@ def test_neighbours_in_two_storages_are_not_one_weight() -> None:
     whole = torch.randn(8, WIDTH)
     first, second = layers(4, 4, bias=False)
     first.weight = nn.Parameter(whole[:4])
-    second.weight = nn.Parameter(torch.frombuffer(whole.numpy().data, dtype=torch.float32, offset=4 * WIDTH * 4).view(4, WIDTH))
+    second.weight = nn.Parameter(
+        torch.frombuffer(whole.numpy().data, dtype=torch.float32, offset=4 * WIDTH * 4).view(4, WIDTH)
+    )
     assert second.weight.data_ptr() == first.weight.data_ptr() + first.weight.nbytes
     joint = joint_parameters([first, second])
     assert joint is None or torch.equal(joint[0], whole)
