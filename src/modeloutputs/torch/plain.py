@@ -4,7 +4,7 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ __all__ = [
     "returns_new_tensors",
     "split_columns",
 ]
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 _is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
 
@@ -63,7 +65,7 @@ def can_modify_in_place(*producers: nn.Module) -> bool:
 _OWNERS: list[type[nn.Module]] = [nn.Linear, nn.Dropout]
 
 
-def returns_new_tensors(kind: type[nn.Module]) -> type[nn.Module]:
+def returns_new_tensors(kind: type[ModuleType]) -> type[ModuleType]:
     """Declare that modules of a class return a tensor that they do not keep."""
     _OWNERS.append(kind)
     return kind
