@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -83,8 +83,9 @@ def _paired(head: Head, ours: PreTrainedModel[Any]) -> Pair:
     return Pair(head, ours, peer_of(ours))
 
 
+@lru_cache(maxsize=1)
 def in_float64(pair: Pair) -> Pair:
-    """Return the same models computing in float64."""
+    """Return the same models computing in float64: of the last pair asked for the same ones again."""
     return Pair(pair.head, copy.deepcopy(pair.ours).double(), copy.deepcopy(pair.theirs).double())
 
 
@@ -260,7 +261,7 @@ CONDITIONS = (
 
 
 def without_attentions_and_cache(case: Case, head: Head) -> Case:
-    """Return the same call, asking for what a model computes in blocks of rows when there are many."""
+    """Return the same call, asking for what a model computes in chunks of rows when there are many."""
     kept = {name: value for name, value in case.arguments.items() if name != "output_attentions"}
     return dataclasses.replace(case, arguments={**kept, **({"use_cache": False} if head.caches else {})})
 
