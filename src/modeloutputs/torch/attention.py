@@ -291,7 +291,8 @@ class Attention(nn.Module):
         if len(results) < len(projections):  # slices of one matrix
             results = split_columns(results[0], [heads * self.head_dim for _, heads in projections])
         rows, length = states.shape[:2]
-        return [result.view(rows, length, -1, self.head_dim).transpose(1, 2) for result in results]
+        width = self.head_dim
+        return [result.view(rows, length, result.size(-1) // width, width).transpose(1, 2) for result in results]
 
     def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights."""
