@@ -178,7 +178,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        save_weights(export_weights(self, self._expected_shapes()), Path(folder), max_shard_size)
+        twice = self.weight_names.stored_twice(tied=self.config.tie_word_embeddings)
+        save_weights(export_weights(self, self._expected_shapes(), twice), Path(folder), max_shard_size)
         written.save_pretrained(folder)
         self._save_extras(Path(folder))
 

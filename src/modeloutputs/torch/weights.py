@@ -1,7 +1,7 @@
 """Moves weights between checkpoint files and modules, which have the same names for them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -184,7 +184,9 @@ def _fill(slot: _Slot, stored: Tensor | None, dtype: torch.dtype, device: torch.
         (owner._parameters if isinstance(tensor, nn.Parameter) else owner._buffers)[leaf] = values  # pyright: ignore
 
 
-def export_weights(module: nn.Module, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def export_weights(
+    module: nn.Module, expected: Mapping[str, tuple[int, ...]], stored_twice: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Return a module's weights on the CPU under the names that checkpoints use, tied ones once.
 
     Segments that wrapped modules add to the names are left out.
@@ -192,6 +194,7 @@ def export_weights(module: nn.Module, expected: Mapping[str, tuple[int, ...]]) -
     Args:
         module: the model.
         expected: shapes by name of the weights that loading will ask for.
+        stored_twice: names to return though their tensor was returned under another.
 
     Raises:
         CheckpointError: a weight that loading will ask for is missing or has another shape, as in a module that was
@@ -203,7 +206,7 @@ def export_weights(module: nn.Module, expected: Mapping[str, tuple[int, ...]]) -
     for name, value in module.state_dict(keep_vars=True).items():
         plain = canonical_name(name)
         names.add(plain)
-        if isinstance(value, Tensor) and id(value) not in seen:
+        if isinstance(value, Tensor) and (id(value) not in seen or plain in stored_twice):
             seen.add(id(value))
             exported[plain] = _whole(plain, value).detach().cpu().contiguous()
     for name, shape in expected.items():
