@@ -18,7 +18,7 @@ from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
-from ..files.weights import MatchedNames
+from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .layers import LayerSelection, RMSNorm
@@ -176,21 +176,28 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        save_weights(export_weights(self, self._expected_shapes()), Path(folder), max_shard_size)
+        save_weights(self._exported_weights(), Path(folder), max_shard_size)
         written.save_pretrained(folder)
         self._save_extras(Path(folder))
 
-    def _expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return shapes by name of the weights that loading will ask for; a subclass's own are not among them."""
+    def _exported_weights(self) -> dict[str, Tensor]:
+        """Return the weights for a checkpoint, held against what loading will ask for."""
         cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
         with loading():
             fresh = cast("type[Self]", cls)(self.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in fresh.state_dict().items()
-            if not names.is_optional(name.removeprefix(f"{names.prefix}."))
+        held = {canonical_name(name) for name in self.state_dict()}
+        optional = {
+            name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
         }
+        return export_weights(
+            self,
+            {name: shape for name, shape in shapes.items() if name not in optional},
+            closed=cls is type(self),  # a subclass may have weights of its own
+            # Where the scores are tied, what is tied besides is known to be; else the peer reads each name.
+            repeated=() if self.config.tie_word_embeddings else names.always_tied.values(),
+        )
 
     def _save_extras(self, folder: Path) -> None:
         """Write what `_load_extras` reads."""
