@@ -86,7 +86,9 @@ def paths(*, gated: bool = False, joint: bool = False, flat: bool = False) -> La
     )
 
 
-def built(layers: int = LAYERS, *, gated: bool = False, joint: bool = False, flat: bool = False, **settings: Any) -> Stack:
+def built(
+    layers: int = LAYERS, *, gated: bool = False, joint: bool = False, flat: bool = False, **settings: Any
+) -> Stack:
     """Return a stack in evaluation mode, no weight of which is 0 or 1."""
     layout = paths(gated=gated, joint=joint, flat=flat)
     return randomise(Stack.of_layers(LayerSettings(**{**SIZES, **settings}), layout, layers)).eval()

@@ -17,7 +17,7 @@ from modeloutputs.torch.attention import rotary_cos_sin
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.inputs import positions_from_mask
 from modeloutputs.torch.outputs import BaseModelOutput, BaseModelOutputWithPast, Seq2SeqModelOutput
-from modeloutputs.torch.stack import LayerResult, Stack, StackResult
+from modeloutputs.torch.stack import Stack, StackResult
 
 from ..support.torch_stacks import (
     FREQUENCIES,

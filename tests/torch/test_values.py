@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from modeloutputs.torch.values import values_on_cpu, has_concrete_values
+from modeloutputs.torch.values import has_concrete_values, values_on_cpu
 
 from .tiny import BY_NAME, Head
 
@@ -24,7 +24,9 @@ def test_tensors_of_the_cpu_values_on_cpu():
 def test_values_are_unknown_where_python_cannot_ask_for_them():
     seen: list[bool] = []
     torch.func.vmap(lambda x: seen.append(has_concrete_values(x)) or x)(torch.ones(3, 2))
-    torch.compile(lambda x: seen.append(has_concrete_values(x)) or x + 1, backend="eager", fullgraph=False)(torch.ones(2))
+    torch.compile(lambda x: seen.append(has_concrete_values(x)) or x + 1, backend="eager", fullgraph=False)(
+        torch.ones(2)
+    )
     assert seen[0] is False
     assert seen[1:] == [False]
 

@@ -9,7 +9,18 @@ from torch import Tensor, nn
 
 from modeloutputs import ModelOutput
 from modeloutputs.architectures import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from modeloutputs.torch import bart, bart_heads, bert_heads, gpt, gpt2, gpt2_heads, gpt_heads, llama, llama_heads, outputs
+from modeloutputs.torch import (
+    bart,
+    bart_heads,
+    bert_heads,
+    gpt,
+    gpt2,
+    gpt2_heads,
+    gpt_heads,
+    llama,
+    llama_heads,
+    outputs,
+)
 from modeloutputs.torch.bert import BertModel
 from modeloutputs.torch.pretrained import PreTrainedModel
 

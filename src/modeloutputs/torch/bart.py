@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..output import ModelOutput
 from .arguments import EncoderOutputs
 from .cache import PastKeyValues, cross_length
-from .inputs import check_tokens, first_position, positions_from_mask
+from .inputs import first_position
 from .layers import LayerSelection
 from .outputs import (
     BaseModelOutput,
@@ -39,24 +39,6 @@ class BartPreTrainedModel(PreTrainedModel[BartConfig]):
     config_class = BartConfig
     weight_names = WEIGHT_NAMES
     layer_paths = LAYER_PATHS
-
-    def _check_tokens(
-        self,
-        input_ids: Tensor | None,
-        inputs_embeds: Tensor | None,
-        position_ids: Tensor | None,
-        prefix: str = "",
-    ) -> tuple[int, int]:
-        config = self.config
-        return check_tokens(
-            input_ids,
-            inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.d_model,
-            limit=config.max_position_embeddings,
-            position_ids=position_ids,
-            prefix=prefix,
-        )
 
 
 def _token_embeddings(config: BartConfig) -> nn.Embedding:
@@ -103,11 +85,9 @@ class _BartStack(BartPreTrainedModel):
         **given: Any,
     ) -> StackResult:
         """Check the inputs, embed the tokens and run the layers."""
-        rows, length = self._check_tokens(input_ids, inputs_embeds, position_ids)
-        limit = self.config.max_position_embeddings
-        call = self.layers.check(rows, length, limit, **self._call_settings(attention_mask=attention_mask, **given))
-        if position_ids is None:
-            position_ids = positions_from_mask(attention_mask, length)
+        call, position_ids = self._begin_call(
+            self.layers, input_ids, inputs_embeds, position_ids, attention_mask=attention_mask, **given
+        )
         rows_of_table = None if position_ids is None else position_ids + UNUSED_POSITIONS
         hidden = self._embed(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = hidden + apply_positions(self.embed_positions, rows_of_table, call.past + UNUSED_POSITIONS, hidden)

@@ -11,7 +11,8 @@ from ..architectures.bert import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from ..architectures.layers import LayerSettings
 from .attention import Attention, AttentionResult, CrossAttention
 from .cache import PastKeyValues
-from .inputs import check_ids, check_tokens, first_position, positions_from_mask, rows_at
+from .inputs import check_ids, first_position, rows_at
+from .layer import LayerContext, LayerResult
 from .layers import LayerSelection, activate, activation
 from .outputs import (
     BaseModelOutputWithPooling,
@@ -19,7 +20,7 @@ from .outputs import (
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Call, LayerContext, LayerResult, Stack, StackResult, run_stack
+from .stack import Call, Stack, StackResult, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 
@@ -194,18 +195,11 @@ class BertModel(BertPreTrainedModel):
     ) -> BaseModelOutputWithPooling | BaseModelOutputWithPoolingAndCrossAttentions:
         """Return the states of all positions, and the first token's pooled; see `modeloutputs.torch.arguments`."""
         config = self.config
-        limit = config.max_position_embeddings
-        rows, length = check_tokens(
+        call, position_ids = self._begin_call(
+            self.encoder.layer,
             input_ids,
             inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.hidden_size,
-            limit=limit,
-            position_ids=position_ids,
-        )
-        if token_type_ids is not None:
-            check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (rows, length))
-        settings = self._call_settings(
+            position_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
@@ -214,9 +208,8 @@ class BertModel(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        call = self.encoder.layer.check(rows, length, limit, **settings)
-        if position_ids is None:
-            position_ids = positions_from_mask(attention_mask, length)
+        if token_type_ids is not None:
+            check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (call.rows, call.length))
         hidden = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, call.past)
         result = run_stack(self.encoder, hidden, call)
         pooled = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..architectures import OpenAIGPTConfig
 from ..architectures.gpt import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from ..errors import InputError
-from .inputs import check_ids, check_tokens, positions_from_mask
+from .inputs import check_ids
 from .layers import LayerSelection
 from .outputs import BaseModelOutput
 from .plain import apply_dropout, apply_positions
@@ -56,26 +56,18 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
-        config = self.config
-        rows, length = check_tokens(
+        call, position_ids = self._begin_call(
+            self.h,
             input_ids,
             inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.n_embd,
-            limit=config.n_positions,
-            position_ids=position_ids,
-        )
-        if token_type_ids is not None:
-            check_ids(token_type_ids, config.vocab_size, "token_type_ids", (rows, length))
-        settings = self._call_settings(
+            position_ids,
             attention_mask=attention_mask,
             use_cache=False,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        call = self.h.check(rows, length, config.n_positions, **settings)
-        if position_ids is None:
-            position_ids = positions_from_mask(attention_mask, length)
+        if token_type_ids is not None:
+            check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))
         hidden = self.tokens_embed(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = hidden + apply_positions(self.positions_embed, position_ids, 0, hidden)
         if token_type_ids is not None:

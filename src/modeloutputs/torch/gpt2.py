@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..architectures import GPT2Config
 from ..architectures.gpt2 import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from .cache import PastKeyValues
-from .inputs import check_ids, check_tokens, positions_from_mask
+from .inputs import check_ids
 from .layers import LayerSelection, norm_layer
 from .outputs import BaseModelOutputWithPastAndCrossAttentions
 from .plain import apply_dropout, apply_positions
@@ -65,18 +65,11 @@ class GPT2Model(GPT2PreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Return the states of all positions, and the cache."""
-        config = self.config
-        rows, length = check_tokens(
+        call, position_ids = self._begin_call(
+            self.h,
             input_ids,
             inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.n_embd,
-            limit=config.n_positions,
-            position_ids=position_ids,
-        )
-        if token_type_ids is not None:
-            check_ids(token_type_ids, config.vocab_size, "token_type_ids", (rows, length))
-        settings = self._call_settings(
+            position_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
@@ -85,9 +78,8 @@ class GPT2Model(GPT2PreTrainedModel):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        call = self.h.check(rows, length, config.n_positions, **settings)
-        if position_ids is None:
-            position_ids = positions_from_mask(attention_mask, length)
+        if token_type_ids is not None:
+            check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))
         hidden = self.wte(input_ids) if inputs_embeds is None else inputs_embeds
         hidden = hidden + apply_positions(self.wpe, position_ids, call.past, hidden)
         if token_type_ids is not None:

@@ -11,7 +11,6 @@ from ..architectures.llama import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from ..errors import InputError
 from .attention import compute_dtype, rotary_cos_sin
 from .cache import PastKeyValues
-from .inputs import check_tokens, positions_from_mask
 from .layers import LayerSelection, norm_layer
 from .outputs import BaseModelOutputWithPast
 from .pretrained import PreTrainedModel
@@ -59,28 +58,20 @@ class LlamaModel(LlamaPreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPast:
         """Return the states of all positions, and the cache."""
-        config = self.config
-        limit = config.max_position_embeddings
-        rows, length = check_tokens(
+        call, positions = self._begin_call(
+            self.layers,
             input_ids,
             inputs_embeds,
-            vocab_size=config.vocab_size,
-            width=config.hidden_size,
-            limit=limit,
-            position_ids=position_ids,
-        )
-        settings = self._call_settings(
+            position_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        call = self.layers.check(rows, length, limit, **settings)
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        positions = positions_from_mask(attention_mask, length) if position_ids is None else position_ids
         if positions is None:
-            positions = torch.arange(call.past, call.past + length, device=hidden.device).unsqueeze(0)
+            positions = torch.arange(call.past, call.past + call.length, device=hidden.device).unsqueeze(0)
         rotary = rotary_cos_sin(positions, self.inverse_frequencies, compute_dtype(hidden))
         result = run_stack(self.layers, hidden, call, position_embeddings=rotary, final_norm=self.norm)
         return self._as_requested(result.as_output(BaseModelOutputWithPast), return_dict)

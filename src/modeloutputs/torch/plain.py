@@ -4,7 +4,7 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ __all__ = [
     "returns_new_tensors",
     "split_columns",
 ]
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 _is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
 
@@ -63,7 +65,7 @@ def can_modify_in_place(*producers: nn.Module) -> bool:
 _OWNERS: list[type[nn.Module]] = [nn.Linear, nn.Dropout]
 
 
-def returns_new_tensors(kind: type[nn.Module]) -> type[nn.Module]:
+def returns_new_tensors(kind: type[ModuleType]) -> type[ModuleType]:
     """Declare that modules of a class return a tensor that they do not keep."""
     _OWNERS.append(kind)
     return kind
@@ -151,26 +153,27 @@ def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None
     bias = None if all(each is None for each in biases) else _spanning(biases)
     if weight is None or (bias is None and biases[0] is not None):
         return None
-    return weight, bias, [cast("Tensor", each).shape[0] for each in weights]
+    return weight, bias, [cast("Tensor", each).size(0) for each in weights]
 
 
 def _spanning(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """Return a view over tensors that lie end to end in one storage, joined along the first axis."""
+    """Return a view over parameters that lie end to end in one storage, joined along the first axis."""
     first = tensors[0]
-    if first is None:
+    if type(first) is not nn.Parameter:
         return None
-    address, rows = first.data_ptr() if type(first) is nn.Parameter else 0, 0
+    dtype, strides, address, rows = first.dtype, first.stride(), first.data_ptr(), 0
     for tensor in tensors:
-        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or not tensor.is_contiguous():
+        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or tensor.dtype != dtype:
             return None
-        if tensor.dtype != first.dtype or tensor.shape[1:] != first.shape[1:]:
+        if tensor.stride() != strides or not tensor.is_contiguous():  # with equal strides the widths are equal
             return None
-        address += tensor.nbytes
-        rows += tensor.shape[0]
+        count = tensor.size(0)
+        address += count * strides[0] * dtype.itemsize
+        rows += count
     storage = first.untyped_storage()
     if address > storage.data_ptr() + storage.nbytes():  # neighbours by chance, in two storages
         return None
-    return first.as_strided((rows, *first.shape[1:]), first.stride())
+    return first.as_strided((rows, *first.size()[1:]), strides)
 
 
 @torch.no_grad()

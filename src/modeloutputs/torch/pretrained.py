@@ -21,7 +21,9 @@ from ..files.shards import save_weights
 from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
-from .layers import LayerSelection, RMSNorm
+from .inputs import check_tokens, positions_from_mask
+from .layers import RMSNorm
+from .stack import Call, Stack
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
 __all__ = ["PreTrainedModel", "call_inner"]
@@ -258,24 +260,55 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
 
     # -- calling ------------------------------------------------------------------------------------------------
 
-    def _call_settings(
+    def _begin_call(
         self,
-        use_cache: bool | None = None,
-        output_hidden_states: LayerSelection | None = None,
-        output_attentions: LayerSelection | None = None,
+        stack: Stack,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None,
         **given: Any,
-    ) -> dict[str, Any]:
-        """Return a call's settings, completed from the configuration."""
-        config = self.config
-        return {
-            "use_cache": config.use_cache if use_cache is None else use_cache,
-            "output_hidden_states": config.output_hidden_states
-            if output_hidden_states is None
-            else output_hidden_states,
-            "output_attentions": config.output_attentions if output_attentions is None else output_attentions,
-            "gradient_checkpointing": self.gradient_checkpointing and self.training,
-            **given,
-        }
+    ) -> tuple[Call, Tensor | None]:
+        """Check a call before anything is computed.
+
+        Args:
+            stack: the layers.
+            input_ids: (B, S), or None.
+            inputs_embeds: (B, S, hidden), or None.
+            position_ids: (B or 1, S), or None.
+            **given: the other inputs and settings of `Stack.check`; settings that are None are the configuration's.
+
+        Returns:
+            the call, and the positions: as passed, or from the mask; None for those that follow the cache.
+        """
+        config: Any = self.config
+        rows, length = self._check_tokens(input_ids, inputs_embeds, position_ids)
+        for name in ("use_cache", "output_hidden_states", "output_attentions"):
+            if given.get(name) is None:
+                given[name] = getattr(config, name)
+        given["gradient_checkpointing"] = self.gradient_checkpointing and self.training
+        call = stack.check(rows, length, config.max_position_embeddings, **given)
+        if position_ids is None:
+            position_ids = positions_from_mask(call.attention_mask, length)
+        return call, position_ids
+
+    def _check_tokens(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None = None,
+        prefix: str = "",
+    ) -> tuple[int, int]:
+        """Refuse invalid tokens and positions, and return the number of rows and their length; see `check_tokens`."""
+        config: Any = self.config
+        return check_tokens(
+            input_ids,
+            inputs_embeds,
+            vocab_size=config.vocab_size,
+            width=config.hidden_size,
+            limit=config.max_position_embeddings,
+            position_ids=position_ids,
+            prefix=prefix,
+        )
 
     def _as_requested(self, output: OutputType, return_dict: bool | None) -> OutputType:
         """Return an output, or its plain tuple if the caller or the configuration asks for one."""

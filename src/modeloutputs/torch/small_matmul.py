@@ -54,7 +54,7 @@ def transposed_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 def _pays(rows: Tensor, weight: Tensor, inputs: int) -> bool:
-    few = 0 < rows.numel() <= MAX_ROWS * inputs and rows.dtype == weight.dtype and rows.shape[-1] == inputs
+    few = 0 < rows.numel() <= MAX_ROWS * inputs and rows.dtype == weight.dtype and rows.shape[-1:] == (inputs,)
     return few and weight.numel() >= MIN_WEIGHT_NUMEL and _is_sliceable(weight)
 
 

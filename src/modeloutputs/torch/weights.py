@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures.weights import WeightNames
+from ..arrays.dtypes import SAFETENSORS_DTYPES
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
 from ..files.checkpoints import map_checkpoint, read_index, shard_paths
 from ..files.git_lfs import check_not_lfs_pointer
@@ -16,7 +17,6 @@ from ..files.safetensors import MappedTensor
 from ..files.weights import MatchedNames, canonical_name, match_names
 
 __all__ = [
-    "DTYPES",
     "WeightSource",
     "export_weights",
     "import_weights",
@@ -24,14 +24,11 @@ __all__ = [
     "open_weights",
 ]
 
-DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    **({"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {}),  # since PyTorch 2.7
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "BOOL": torch.bool, "C64": torch.complex64,
-}  # fmt: skip
+_DTYPES: dict[str, torch.dtype] = {
+    code: getattr(torch, dtype.name)
+    for code, dtype in SAFETENSORS_DTYPES.items()
+    if hasattr(torch, dtype.name)  # older versions lack some
+}
 
 
 # -- where weights come from ----------------------------------------------------------------------------------------
@@ -60,9 +57,9 @@ def open_weights(folder: Path) -> WeightSource:
 
 def _view(mapped: MappedTensor) -> Tensor:
     """Return a tensor with a storage of its own: where one spans the file, `torch.save` of any tensor writes it all."""
-    if mapped.dtype not in DTYPES:
+    if mapped.dtype not in _DTYPES:
         raise FileFormatError(f"{str(mapped.path)!r} holds {mapped.dtype}, which this version of PyTorch lacks")
-    dtype = DTYPES[mapped.dtype]
+    dtype = _DTYPES[mapped.dtype]
     if not mapped.nbytes:
         return torch.empty(mapped.shape, dtype=dtype, device="cpu")
     return torch.frombuffer(mapped.buffer(), dtype=torch.uint8).view(dtype).view(mapped.shape)
