@@ -87,7 +87,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         target = _resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
         settings, options = cls._settings(folder, config, overrides)
-        with loading():
+        with loading(cls):
             model = cls(settings, **options)
         source = open_weights(folder)
         matched = import_weights(
@@ -185,7 +185,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
     def _exported_weights(self) -> dict[str, Tensor]:
         """Return the weights for a checkpoint, held against what loading will ask for."""
         cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
-        with loading():
+        with loading(cls):
             fresh = cast("type[Self]", cls)(self.config)
         shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
@@ -213,7 +213,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         Models within this one have initialised themselves.
         """
         before = set(self._modules)
-        if is_loading():
+        if is_loading(self):
             with without_values():
                 yield
             return
@@ -236,6 +236,10 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         moved = cast("Self", cast("Any", super())._apply(fn, recurse))
         self.pack_weights()
         return moved
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:
         """Set parameters to the values that training starts from."""

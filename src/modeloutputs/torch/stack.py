@@ -173,7 +173,9 @@ class Stack(nn.ModuleList):
         """Return a weight on the device, and of the dtype, of the keys."""
         layer = self[0] if len(self) else None
         if isinstance(layer, Layer):
-            key = getattr(getattr(layer, layer.paths.attention.block), _leaf(layer.paths.attention.key), None)
+            key = getattr(
+                getattr(layer, layer.paths.attention.block), layer.paths.attention.key.rpartition(".")[2], None
+            )
             if type(key) in (nn.Linear, Conv1D):  # walking all parameters takes as long as a small layer
                 return cast("Tensor", key.weight)
         # Weights that somebody quantised are integers.

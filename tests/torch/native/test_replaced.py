@@ -304,7 +304,8 @@ def test_wrapped_layers_compute_the_same(wrapper: str, name: str) -> None:
     if hasattr(model, "generate"):
         given = {"input_ids": arguments(head)["input_ids"]}
         assert torch.equal(
-            model.generate(**given, max_new_tokens=4).sequences, head.model().generate(**given, max_new_tokens=4).sequences
+            model.generate(**given, max_new_tokens=4).sequences,
+            head.model().generate(**given, max_new_tokens=4).sequences,
         )
 
 

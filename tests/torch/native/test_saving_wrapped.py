@@ -41,9 +41,7 @@ def test_wrapped_layers_are_saved_under_the_checkpoints_names(name: str, wrap: s
     wrap_layers(model, name, WRAPS[wrap])
     model.save_pretrained(tmp_path / "wrapped")
     assert_same_tensors(stored(tmp_path / "wrapped"), stored(tmp_path / "plain"))
-    torch.testing.assert_close(
-        computed(head.cls.from_pretrained(tmp_path / "wrapped"), head), plain, rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(computed(head.cls.from_pretrained(tmp_path / "wrapped"), head), plain, rtol=0, atol=1e-6)
 
 
 def test_single_linear_layers_may_be_wrapped_too(tmp_path: Path) -> None:
@@ -148,7 +146,9 @@ def test_a_replaced_projection_of_grouped_keys_is_saved_with_all_its_rows(role: 
     model = LLAMA.model()
     path = f"model.layers.0.self_attn.{role}"
     old = model.get_submodule(path)
-    for index, new in enumerate((nn.Linear(32, old.out_features, bias=False), Doubled(32, old.out_features, bias=False))):
+    for index, new in enumerate(
+        (nn.Linear(32, old.out_features, bias=False), Doubled(32, old.out_features, bias=False))
+    ):
         replace(model, path, new)
         model.save_pretrained(tmp_path / str(index))
         assert torch.equal(stored(tmp_path / str(index))[f"{path}.weight"], new.weight)
@@ -176,7 +176,9 @@ def test_pruning_that_was_made_permanent_is_saved(tmp_path: Path) -> None:
 
 
 @needs("transformers")
-@pytest.mark.parametrize("name", [name for name in BY_NAME if name not in PARTS and "untied" in name or name in LAYERS])
+@pytest.mark.parametrize(
+    "name", [name for name in BY_NAME if (name not in PARTS and "untied" in name) or name in LAYERS]
+)
 def test_the_peer_reads_what_a_wrapped_model_wrote(name: str, tmp_path: Path) -> None:
     head: Head = BY_NAME[name]
     model = head.model()
