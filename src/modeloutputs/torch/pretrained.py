@@ -18,7 +18,7 @@ from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
-from ..files.weights import MatchedNames
+from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
@@ -87,7 +87,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         target = _resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
         settings, options = cls._settings(folder, config, overrides)
-        with loading():
+        with loading(cls):
             model = cls(settings, **options)
         source = open_weights(folder)
         matched = import_weights(
@@ -178,22 +178,27 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        twice = self.weight_names.stored_twice(tied=self.config.tie_word_embeddings)
-        save_weights(export_weights(self, self._expected_shapes(), twice), Path(folder), max_shard_size)
+        save_weights(self._exported_weights(), Path(folder), max_shard_size)
         written.save_pretrained(folder)
         self._save_extras(Path(folder))
 
-    def _expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return shapes by name of the weights that loading will ask for; a subclass's own are not among them."""
+    def _exported_weights(self) -> dict[str, Tensor]:
+        """Return the weights for a checkpoint, held against what loading will ask for."""
         cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
-        with loading():
+        with loading(cls):
             fresh = cast("type[Self]", cls)(self.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in fresh.state_dict().items()
-            if not names.is_optional(name.removeprefix(f"{names.prefix}."))
+        held = {canonical_name(name) for name in self.state_dict()}
+        optional = {
+            name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
         }
+        return export_weights(
+            self,
+            {name: shape for name, shape in shapes.items() if name not in optional},
+            closed=cls is type(self),  # a subclass may have weights of its own
+            repeated=names.stored_twice(tied=self.config.tie_word_embeddings),
+        )
 
     def _save_extras(self, folder: Path) -> None:
         """Write what `_load_extras` reads."""
@@ -207,7 +212,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         Models within this one have initialised themselves.
         """
         before = set(self._modules)
-        if is_loading():
+        if is_loading(self):
             with without_values():
                 yield
             return
@@ -230,6 +235,10 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         moved = cast("Self", cast("Any", super())._apply(fn, recurse))
         self.pack_weights()
         return moved
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:
         """Set parameters to the values that training starts from."""
