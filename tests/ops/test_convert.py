@@ -13,7 +13,7 @@ import pytest
 from modeloutputs import InputError, MissingDependencyError, ModelOutput, UsageError
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.ops.convert import convert, counterpart
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
 
 from ..support.conversion_reference import (
     CLASS_PARAMS,

@@ -12,7 +12,7 @@ import pytest
 
 from modeloutputs import ModelOutput
 from modeloutputs.frameworks import FRAMEWORKS
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
 
 from .needs import needs
 from .random_outputs import framework_of
