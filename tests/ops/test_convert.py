@@ -11,6 +11,7 @@ from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.ops.convert import convert, counterpart
 from modeloutputs.output import field_names
 
+from ..support.batches import REPRESENTATIVES
 from ..support.conversion_reference import (
     EQUAL_LENGTHS,
     STAND_INS,
@@ -28,10 +29,14 @@ from ..support.conversions import (
     layer,
     to_every_framework,
 )
-from ..support.needs import FRAMEWORK_PARAMS, needs_jax, needs_tensorflow, needs_torch
+from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.processes import run_code
 from ..support.random_outputs import array, class_named, framework_of, full
 from ..support.spec_checks import PAGE
+
+every_representative = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs(framework)) for framework in PAGE for name in REPRESENTATIVES[framework]]
+)
 
 
 @to_every_framework
@@ -50,7 +55,7 @@ def test_every_class_becomes_its_counterpart_and_comes_back(name: str, to: str):
     assert_same(back, {name: value for name, value in values(original).items() if name not in drop})
 
 
-@every_class
+@every_representative
 def test_numpy_keeps_the_class_and_every_field(name: str):
     original = full(class_named(name))
     there = convert(original, "numpy")
