@@ -237,7 +237,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         return moved
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        cast("Any", super()).__setstate__(state)
         self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:

@@ -181,11 +181,10 @@ class Stack(nn.ModuleList):
         """Return a weight on the device, and of the dtype, of the keys."""
         layer = self[0] if len(self) else None
         if isinstance(layer, Layer):
-            key = getattr(
-                getattr(layer, layer.paths.attention.block), layer.paths.attention.key.rpartition(".")[2], None
-            )
+            paths = layer.paths.attention
+            key: Any = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
             if type(key) in (nn.Linear, Conv1D):  # walking all parameters takes as long as a small layer
-                return cast("Tensor", key.weight)
+                return key.weight
         # Weights that somebody quantised are integers.
         return next(weight for weight in self.parameters() if weight.is_floating_point())
 
