@@ -22,14 +22,13 @@ from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
 from modeloutputs.frameworks import FRAMEWORKS
 
+from ..support.compare import assert_values, values
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
-    assert_same,
     counterpart_name,
     expected,
     lost,
-    values,
 )
 from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.processes import run_code
@@ -73,7 +72,7 @@ def test_every_class_comes_back_as_it_was(name: str, tmp_path: Path):
     loaded = again(original, tmp_path)
     assert type(loaded) is type(original)
     assert loaded == original
-    assert_same(loaded, values(original))
+    assert_values(loaded, values(original))
     loaded.check()
 
 
@@ -85,7 +84,7 @@ def test_every_class_loads_into_every_framework(name: str, framework: str, tmp_p
     original, drop = full(cls, **EQUAL_LENGTHS), lost(cls, target)
     loaded = again(original, tmp_path, framework, drop=drop)
     assert type(loaded) is target
-    assert_same(loaded, expected(original, target, drop))
+    assert_values(loaded, expected(original, target, drop))
     if framework != "numpy":
         loaded.check()
 
@@ -131,7 +130,7 @@ def test_a_list_may_mix_classes_and_frameworks(tmp_path: Path):
     loaded = again([*outputs, Custom(states=numbers(2))], tmp_path)
     assert [type(output).__name__ for output in loaded] == [*names, "Custom"]
     for output, original in zip(loaded, outputs, strict=False):
-        assert_same(output, values(original))
+        assert_values(output, values(original))
     assert {framework_of_array(output[0]) for output in loaded} == {"numpy"}
     classes = [type(output).__name__ for output in load(tmp_path / "file", "jax", drop=["loss"])]
     assert classes == ["FlaxSequenceClassifierOutput", names[1], "FlaxSeq2SeqLMOutput", "Custom"]
@@ -171,9 +170,9 @@ def test_every_bit_of_every_dtype_comes_back(dtype: str, framework: str, tmp_pat
             again(original, tmp_path, framework)
         return
     loaded = again(original, tmp_path, framework)
-    assert_same(loaded, values(original))
+    assert_values(loaded, values(original))
     assert framework_of_array(loaded.states) == framework
-    assert_same(again(loaded, tmp_path), values(original))
+    assert_values(again(loaded, tmp_path), values(original))
 
 
 @needs_jax
@@ -189,7 +188,7 @@ def test_jax_takes_64_bits_where_they_fit_or_where_that_is_enabled(tmp_path: Pat
             again(Custom(states=bits), tmp_path, "jax")
     jax.config.update("jax_enable_x64", True)
     try:
-        assert_same(again(Custom(table=wide), tmp_path, "jax").table, wide)
+        assert_values(again(Custom(table=wide), tmp_path, "jax").table, wide)
     finally:
         jax.config.update("jax_enable_x64", False)
 
@@ -228,7 +227,7 @@ def test_what_lies_in_the_same_memory_and_is_read_otherwise_is_saved_apart(tmp_p
     pairs = (waves, waves.conj(), waves.imag, waves.conj().imag)
     loaded = again(Custom(states=pairs), tmp_path).states
     for there, tensor in zip(loaded, pairs, strict=True):
-        assert_same(there, values(tensor))
+        assert_values(there, values(tensor))
 
 
 def test_numpy_arrays_of_every_form_are_saved_by_value(tmp_path: Path):
@@ -246,7 +245,7 @@ def test_numpy_arrays_of_every_form_are_saved_by_value(tmp_path: Path):
     loaded = again(Custom(table=forms), tmp_path).table
     for name, given_array in forms.items():
         wanted = np.asarray(given_array)
-        assert_same(loaded[name], wanted.astype(wanted.dtype.newbyteorder("=")), name)
+        assert_values(loaded[name], wanted.astype(wanted.dtype.newbyteorder("=")), name)
 
 
 def test_plain_values_and_placeholders(tmp_path: Path):
@@ -254,7 +253,7 @@ def test_plain_values_and_placeholders(tmp_path: Path):
     loaded = again(Custom(states=plain, table=(None, (None, numbers(1)), {}, [], ()), name=-0.0), tmp_path)
     assert loaded.states == plain
     assert [type(value) for value in loaded.states] == [type(value) for value in plain]
-    assert_same(loaded.table, (None, (None, numbers(1)), {}, [], ()))
+    assert_values(loaded.table, (None, (None, numbers(1)), {}, [], ()))
     assert str(loaded.name) == "-0.0"
     assert np.isnan(again(Custom(name=float("nan")), tmp_path).name)
 
@@ -284,7 +283,7 @@ nested = st.recursive(
 def test_whatever_nests_comes_back(tmp_path_factory: pytest.TempPathFactory, states: Any, table: Any):
     original = Custom(states=states, table=[{"output": Custom(table=table)}, Other(scores=states)])
     loaded = again(original, tmp_path_factory.mktemp("nested"))
-    assert_same(loaded, values(original))
+    assert_values(loaded, values(original))
     assert [type(loaded.table[0]["output"]), type(loaded.table[1])] == [Custom, Other]
 
 
@@ -307,7 +306,7 @@ def test_outputs_within_an_output_become_counterparts_too(tmp_path: Path):
     save(Custom(states=[inner, full(class_named("MaskedLMOutput"))], table=inner), tmp_path / "file")
     loaded = load(tmp_path / "file", "jax", drop=["loss"])
     assert [type(output).__name__ for output in loaded.states] == ["FlaxBaseModelOutputWithPast", "FlaxMaskedLMOutput"]
-    assert_same(loaded.states[0], expected(inner, class_named("FlaxBaseModelOutputWithPast")))
+    assert_values(loaded.states[0], expected(inner, class_named("FlaxBaseModelOutputWithPast")))
     loaded.table.check()
     with pytest.raises(InputError, match=r"^FlaxMaskedLMOutput has no field loss"):
         load(tmp_path / "file", "jax")
@@ -325,7 +324,7 @@ def test_an_array_in_several_places_is_stored_once_and_comes_back_as_one(framewo
         assert list(file.keys()) == ["0.states.1"]
     first = loaded[0].states[1]
     assert first is loaded[0].table["last"] is loaded[1].scores is loaded[2].scores[0]
-    assert_same(first, numbers(2, 3))
+    assert_values(first, numbers(2, 3))
 
 
 @needs_torch
@@ -346,8 +345,8 @@ def test_two_loads_share_nothing_that_can_be_written_to(tmp_path: Path):
     one.states[:] = -1
     one.table["a"].append("more")
     one.table["b"] = 1
-    assert_same(other, {"states": numbers(4), "table": {"a": [numbers(2)]}})
-    assert_same(load(tmp_path / "file"), {"states": numbers(4), "table": {"a": [numbers(2)]}})
+    assert_values(other, {"states": numbers(4), "table": {"a": [numbers(2)]}})
+    assert_values(load(tmp_path / "file"), {"states": numbers(4), "table": {"a": [numbers(2)]}})
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -399,7 +398,7 @@ def test_a_file_of_version_1_still_loads(framework: str, tmp_path: Path):
         },
     )
     loaded = load(tmp_path / "file", framework)
-    assert_same(loaded, {"logits": logits, "hidden_states": (None, layer)})
+    assert_values(loaded, {"logits": logits, "hidden_states": (None, layer)})
     assert framework_of_array(loaded.logits) == framework
     assert framework_of_array(load(tmp_path / "file").logits) == "torch"
     saved = read_saved(tmp_path / "file")
@@ -514,7 +513,7 @@ def test_writing_to_a_tensor_leaves_the_file_as_it_is(framework: str, tmp_path: 
         loaded.states[:] = 7
     else:
         loaded.states = loaded.states * 0 + 7
-    assert_same(loaded.states, np.full(5000, 7, np.float32))
+    assert_values(loaded.states, np.full(5000, 7, np.float32))
     assert (tmp_path / "file").read_bytes() == content
 
 
@@ -525,8 +524,8 @@ def test_tensors_outlive_their_file(framework: str, tmp_path: Path):
     save(Custom(states=numbers(9000, start=5)), tmp_path / "file")
     newer = load(tmp_path / "file", framework)
     (tmp_path / "file").unlink()
-    assert_same(loaded.states, numbers(5000))
-    assert_same(newer.states, numbers(9000, start=5))
+    assert_values(loaded.states, numbers(5000))
+    assert_values(newer.states, numbers(9000, start=5))
 
 
 def test_a_file_can_be_loaded_changed_and_saved_in_its_own_place(tmp_path: Path):
@@ -535,8 +534,8 @@ def test_a_file_can_be_loaded_changed_and_saved_in_its_own_place(tmp_path: Path)
         loaded = load(tmp_path / "file")
         loaded.states += 1
         save(loaded, tmp_path / "file")
-        assert_same(load(tmp_path / "file"), {"states": numbers(5000, start=count), "table": numbers(3)})
-        assert_same(loaded.table, numbers(3))
+        assert_values(load(tmp_path / "file"), {"states": numbers(5000, start=count), "table": numbers(3)})
+        assert_values(loaded.table, numbers(3))
 
 
 @pytest.mark.parametrize("replacement", [[Other(scores=numbers(50))], Custom(states=numbers(2, start=3)), "not ours"])
@@ -557,7 +556,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(
         return read(path, mapping)
 
     monkeypatch.setattr(safetensors, "_read_header", replace_and_read)
-    assert_same(load(tmp_path / "file"), values(original))
+    assert_values(load(tmp_path / "file"), values(original))
 
 
 # -- classes that are not known ---------------------------------------------------------------------------------------
@@ -760,7 +759,7 @@ def test_what_nests_without_end_is_refused(tmp_path: Path):
     deep: Any = numbers(1)
     for _ in range(100):
         deep = [deep]
-    assert_same(again(Custom(states=deep), tmp_path).states, deep)
+    assert_values(again(Custom(states=deep), tmp_path).states, deep)
     assert "more than 100 levels deep" in refused(Custom(states=[deep]), tmp_path)
 
 
@@ -924,7 +923,7 @@ def described(folder: Path, **changes: Any) -> Path:
 
 
 def test_the_description_that_the_next_tests_change_is_right(tmp_path: Path):
-    assert_same(load(described(tmp_path)), {"a": numbers(2)})
+    assert_values(load(described(tmp_path)), {"a": numbers(2)})
 
 
 @pytest.mark.parametrize("entry", ["version", "several", "outputs"])

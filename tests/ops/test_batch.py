@@ -24,6 +24,7 @@ from modeloutputs import (
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import field_contracts
 
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import class_named, framework_of, full
 from ..support.spec_checks import PAGE
@@ -49,39 +50,6 @@ SMALL = {"heads": 2, "enc_heads": 3, "kv_heads": 2, "head_dim": 3, "hidden": 4, 
 
 def make(case: Case, **settings: Any) -> Any:
     return full(class_named(case[0]), case[1], **settings)
-
-
-def arrays(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the arrays of a nested value by their place, and placeholders."""
-    if isinstance(value, Mapping):
-        children = list(value.items())
-    elif isinstance(value, (tuple, list)):
-        children = list(enumerate(value))
-    else:
-        return {path: value}
-    return {place: array for key, item in children for place, array in arrays(item, f"{path}.{key}").items()}
-
-
-def leaves(value: Any) -> dict[str, Any]:
-    """Return the arrays as NumPy's."""
-    return {place: None if array is None else np.asarray(array) for place, array in arrays(value).items()}
-
-
-def nesting(value: Any) -> Any:
-    """Return a nested value with classes in place of containers and arrays."""
-    if isinstance(value, Mapping):
-        return type(value), {key: nesting(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value), [nesting(item) for item in value]
-    return type(value), str(getattr(value, "dtype", ""))
-
-
-def assert_same(found: Any, expected: Any) -> None:
-    """Hold two outputs against each other: classes, nesting, element types and values."""
-    assert nesting(found) == nesting(expected)
-    ours = leaves(found)
-    for place, array in leaves(expected).items():
-        assert array is None or np.array_equal(ours[place], array), place
 
 
 def of_rows(output: Any) -> Any:

@@ -14,10 +14,11 @@ from modeloutputs import concat, pad, select, split, unpad
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import field_contracts
 
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs
 from ..support.random_outputs import class_named, full
 from ..support.spec_checks import PAGE
-from .test_batch import assert_same, leaves, of_rows
+from .test_batch import of_rows
 
 SIZES = {"heads": 2, "enc_heads": 2, "kv_heads": 1, "head_dim": 2, "hidden": 3, "vocab": 4, "labels": 3, "choices": 2}
 

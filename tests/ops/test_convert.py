@@ -15,16 +15,15 @@ from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.ops.convert import convert, counterpart
 from modeloutputs.output.container import field_names
 
+from ..support.compare import assert_values, values
 from ..support.conversion_reference import (
     CLASS_PARAMS,
     EQUAL_LENGTHS,
     STAND_INS,
     WITH_A_LOSS_OF_THE_BATCH,
-    assert_same,
     counterpart_name,
     expected,
     lost,
-    values,
 )
 from ..support.needs import FRAMEWORK_PARAMS, needs, needs_jax, needs_tensorflow, needs_torch
 from ..support.processes import run_code
@@ -91,11 +90,11 @@ def test_every_class_becomes_its_counterpart_and_comes_back(name: str, to: str):
     there = convert(original, to, drop=drop)
     assert type(there) is target
     there.check()
-    assert_same(there, expected(original, target, drop))
+    assert_values(there, expected(original, target, drop))
     back = convert(there, cls)
     assert type(back) is cls
     back.check()
-    assert_same(back, {name: value for name, value in values(original).items() if name not in drop})
+    assert_values(back, {name: value for name, value in values(original).items() if name not in drop})
 
 
 @every_class
@@ -103,7 +102,7 @@ def test_numpy_keeps_the_class_and_every_field(name: str):
     original = full(class_named(name))
     there = convert(original, "numpy")
     assert type(there) is type(original)
-    assert_same(there, values(original))
+    assert_values(there, values(original))
     assert list(there.keys()) == list(field_names(type(original)))
     back = convert(there, framework_of(name).name)
     assert type(back) is type(original)
@@ -152,7 +151,7 @@ def test_a_users_class_keeps_its_class_and_its_layout():
     there = convert(original, "tensorflow")
     assert type(there) is Mine
     assert is_of(there.extra[0], "tensorflow")
-    assert_same(there, values(original))
+    assert_values(there, values(original))
     assert convert(there, "torch") == original
 
 
@@ -165,7 +164,7 @@ def test_placeholders_and_arrays_that_stand_twice_stay_so(source: str, to: str):
     assert there.states[2] is None
     assert there.states[1] is there.more["last"] is there.more["nested"][0]
     assert is_of(there.states[1], to)
-    assert_same(there, values(original))
+    assert_values(there, values(original))
 
 
 @needs_torch
@@ -181,10 +180,10 @@ def test_outputs_within_an_output_are_converted_likewise():
     there = convert(original, "jax", drop=["loss"])
     assert [type(there).__name__, type(there.states[0]).__name__] == ["Custom", "FlaxSequenceClassifierOutput"]
     assert there.states[0].logits is there.more
-    assert_same(there.states[1]["cached"], expected(cached, FlaxBaseModelOutputWithPast))
+    assert_values(there.states[1]["cached"], expected(cached, FlaxBaseModelOutputWithPast))
     there.states[0].check()
     there.states[1]["cached"].check()
-    assert_same(convert(original, "numpy"), values(original))
+    assert_values(convert(original, "numpy"), values(original))
     with pytest.raises(
         InputError, match=r"^FlaxSequenceClassifierOutput has no field loss; leave out .*drop=\('loss',"
     ):
@@ -229,7 +228,7 @@ def test_every_bit_of_every_dtype_arrives(source: str, to: str, dtype: str, requ
         wanted = any_bits(dtype, shape)
         there = moved(moved(wanted.copy(), source), to)
         assert is_of(there, to)
-        assert_same(there, wanted, str(shape))
+        assert_values(there, wanted, str(shape))
 
 
 @to_every_framework
@@ -249,7 +248,7 @@ def test_what_does_not_lie_as_the_other_wants_it_is_copied_and_can_be_computed_w
         }
     for form, (given, wanted) in forms.items():
         there = moved(given, to)
-        assert_same(there, np.ascontiguousarray(wanted), form)
+        assert_values(there, np.ascontiguousarray(wanted), form)
         ones = moved(np.eye(wanted.shape[1], dtype=np.float32), to)
         np.testing.assert_array_equal(values(there @ ones), wanted)
 
@@ -275,7 +274,7 @@ def test_whatever_numpy_holds_arrives_without_a_warning(to: str, form: str):
     there = moved(ODD[form], to)
     assert is_of(there, to)
     wanted = np.asarray(ODD[form])
-    assert_same(there, np.ascontiguousarray(wanted).astype(wanted.dtype.newbyteorder("=")).reshape(wanted.shape))
+    assert_values(there, np.ascontiguousarray(wanted).astype(wanted.dtype.newbyteorder("=")).reshape(wanted.shape))
 
 
 @needs_torch
@@ -294,7 +293,7 @@ def test_tensors_that_are_read_otherwise_than_they_lie_arrive_as_they_are_read(t
     waves = torch.complex(numbers, numbers + 1)
     for tensor in (waves.conj(), waves.conj().imag, torch._neg_view(numbers), torch._neg_view(waves.conj())):
         assert tensor.is_conj() or tensor.is_neg()
-        assert_same(moved(tensor, to), values(tensor))
+        assert_values(moved(tensor, to), values(tensor))
 
 
 @needs_torch
@@ -306,7 +305,7 @@ def test_gradients_do_not_cross(to: str):
     with torch.inference_mode():
         inferred = torch.arange(16.0)
     for tensor, wanted in ((weight, 1), (weight * 2, 2), (inferred, 1)):
-        assert_same(moved(tensor, to), np.arange(16, dtype=np.float32) * wanted)
+        assert_values(moved(tensor, to), np.arange(16, dtype=np.float32) * wanted)
     assert weight.requires_grad
     again = torch.arange(16.0, requires_grad=True)
     assert moved(again, "torch") is again
@@ -327,7 +326,7 @@ def test_a_variable_arrives_as_it_was(to: str):
     variable = tf.Variable(tf.range(64.0))
     there = moved(variable, to)
     variable.assign_add(tf.ones(64))
-    assert_same(there, np.arange(64, dtype=np.float32))
+    assert_values(there, np.arange(64, dtype=np.float32))
 
 
 # -- arrays: 64 bits in JAX -------------------------------------------------------------------------------------------
@@ -354,8 +353,8 @@ def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source
 def test_jax_with_64_bits_takes_and_gives_every_bit(other: str, dtype: str):
     wanted = any_bits(dtype, (8, 4))
     there = moved(array(wanted, other), "jax")
-    assert_same(there, wanted)
-    assert_same(moved(there, other), wanted)
+    assert_values(there, wanted)
+    assert_values(moved(there, other), wanted)
 
 
 # -- arrays: memory ---------------------------------------------------------------------------------------------------
@@ -372,7 +371,7 @@ def test_memory_is_shared_where_both_can(source: str, to: str, dtype: str):
     there = moved(given, to)
     copied = {("tensorflow", "numpy"), ("numpy", "tensorflow"), ("numpy", "jax")}
     assert (address(there) == address(given)) is ((source, to) not in copied)
-    assert_same(there, values(given))
+    assert_values(there, values(given))
 
 
 @every_source
@@ -384,7 +383,7 @@ def test_values_outlive_what_they_came_from(source: str):
     for i in range(4):  # what is free is written over
         assert len([array(np.full(100_000, i, dtype), kind) for kind in others for dtype in ("f4", "i2", "i1")]) > 0
     for (_, name), value in there.items():
-        assert_same(value, wanted[name])
+        assert_values(value, wanted[name])
 
 
 @needs_jax
@@ -395,12 +394,12 @@ def test_what_jax_gives_away_or_deletes_stays_with_who_shares_it(to: str):
     given = jax.numpy.arange(100_000.0)
     there = moved(given, to)
     jax.jit(lambda values: values * 0 + 5, donate_argnums=0)(given).block_until_ready()
-    assert_same(there, np.arange(100_000, dtype=np.float32))
+    assert_values(there, np.arange(100_000, dtype=np.float32))
     deleted = jax.numpy.arange(100_000.0)
     there = moved(deleted, to)
     deleted.delete()
     jax.numpy.full(100_000, 7.0).block_until_ready()
-    assert_same(there, np.arange(100_000, dtype=np.float32))
+    assert_values(there, np.arange(100_000, dtype=np.float32))
 
 
 @needs_jax
@@ -411,7 +410,7 @@ def test_jax_does_not_write_into_memory_that_it_was_lent(source: str):
     given = moved(np.arange(100_000, dtype=np.float32), source)
     there = moved(given, "jax")
     jax.jit(lambda values: values * 0 + 5, donate_argnums=0)(there).block_until_ready()
-    assert_same(given, np.arange(100_000, dtype=np.float32))
+    assert_values(given, np.arange(100_000, dtype=np.float32))
 
 
 @needs_jax
@@ -422,7 +421,7 @@ def test_a_value_that_jax_still_computes_is_waited_for():
     value = jnp.ones((600, 600))
     for _ in range(6):
         value = value @ jnp.ones((600, 600)) / 600
-    assert_same(moved(value, "torch"), np.ones((600, 600), np.float32))
+    assert_values(moved(value, "torch"), np.ones((600, 600), np.float32))
 
 
 # -- arrays that cannot go --------------------------------------------------------------------------------------------
@@ -519,7 +518,7 @@ def test_keys_and_values_are_stacked_for_tensorflow_and_an_encoders_stand_beside
     np.testing.assert_array_equal(stacks[1][0].numpy(), np.stack(values(crossing[:2])))
     np.testing.assert_array_equal(stacks[1][1].numpy(), np.stack(values(crossing[2:])))
     back = cache_of("TFBaseModelOutputWithPastAndCrossAttentions", stacks, "torch")
-    assert_same(back, (values(plain), values(crossing)))
+    assert_values(back, (values(plain), values(crossing)))
 
 
 @needs_torch
@@ -556,7 +555,7 @@ def test_between_classes_of_one_framework_the_layout_changes_too():
     )
     assert past["layers.0.cached_key"].shape == (2, 3, 2, 2)
     again = cache_of("FlaxBaseModelOutputWithPast", past, class_named("FlaxBaseModelOutputWithPastAndCrossAttentions"))
-    assert_same(again, (values(layer("jax")),))
+    assert_values(again, (values(layer("jax")),))
 
 
 @needs_torch
@@ -575,8 +574,8 @@ def test_the_cache_of_our_decoders_is_a_cache_like_any():
     from modeloutputs.torch.cache import Cache
 
     grown = Cache([layer("torch")])
-    assert_same(cache_of("BaseModelOutputWithPast", grown, "tensorflow"), [np.stack(values(layer("torch")))])
-    assert_same(cache_of("BaseModelOutputWithPast", grown, "numpy"), (values(layer("torch")),))
+    assert_values(cache_of("BaseModelOutputWithPast", grown, "tensorflow"), [np.stack(values(layer("torch")))])
+    assert_values(cache_of("BaseModelOutputWithPast", grown, "numpy"), (values(layer("torch")),))
 
 
 K = np.ones((2, 2, 3, 2), np.float32)
