@@ -19,9 +19,6 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FRAMEWORK_OF = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow", "jax": "jax", "flax": "jax"}
 ABSENT = {name for name, framework in FRAMEWORK_OF.items() if not FRAMEWORKS[framework].is_installed}
 
-# Functions that have no example yet. None is to be added.
-WITHOUT_EXAMPLE = {"concat", "convert", "pad", "select", "split", "unpad"}
-
 
 def module_name(file: Path) -> str:
     parts = file.relative_to(SOURCES.parent).with_suffix("").parts
@@ -73,4 +70,4 @@ def test_a_wrong_example_is_found():
 def test_public_functions_have_an_example():
     functions = {name: getattr(modeloutputs, name) for name in modeloutputs.__all__}
     lacking = {name for name, it in functions.items() if inspect.isfunction(it) and ">>> " not in (it.__doc__ or "")}
-    assert lacking <= WITHOUT_EXAMPLE
+    assert lacking == set()

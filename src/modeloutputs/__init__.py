@@ -27,8 +27,11 @@ from .output import ALWAYS, ModelOutput
 
 if TYPE_CHECKING:
     from .files.outputs import load, save
-    from .ops.batch import concat, pad, select, split, unpad
+    from .ops.concat import concat
     from .ops.convert import convert
+    from .ops.padding import pad
+    from .ops.rows import select, split
+    from .ops.unpadding import unpad
     from .output.checking import check
 
 __all__ = [
@@ -65,7 +68,10 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
     __getattr__, __dir__ = names_later(
         __name__,
         {
-            "ops.batch": ("concat", "pad", "select", "split", "unpad"),
+            "ops.concat": ("concat",),
+            "ops.padding": ("pad",),
+            "ops.rows": ("select", "split"),
+            "ops.unpadding": ("unpad",),
             "output.checking": ("check",),
             "ops.convert": ("convert",),
             "files.outputs": ("load", "save"),

@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import Float
 
 from modeloutputs import ALWAYS, ModelOutput
-from modeloutputs.display.table import SHOWN_AT_EACH_END, Absent, Field, Line, Size, Text, take_inventory
+from modeloutputs.display.table import SHOWN_AT_EACH_END, FieldRows, MissingField, Row, Size, Text, table_model
 
 from ..support.needs import needs
 
@@ -46,16 +46,16 @@ def f32(*shape: int) -> Any:
     return np.zeros(shape, "f4")
 
 
-def text(spans: Text) -> str:
-    return "".join(span.text for span in spans).replace("\N{NO-BREAK SPACE}", " ")
+def text(pieces: Text) -> str:
+    return "".join(piece.text for piece in pieces).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def field(output: ModelOutput, name: str) -> Field:
-    return next(field for field in take_inventory(output).fields if field.line.label == name)
+def field(output: ModelOutput, name: str) -> FieldRows:
+    return next(field for field in table_model(output).fields if field.row.label == name)
 
 
 def shape(value: Any, name: str = "anything") -> str:
-    return text(field(Shown(**{name: value}), name).line.shape)
+    return text(field(Shown(**{name: value}), name).row.shape)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
@@ -129,15 +129,15 @@ def test_axes_without_fitting_names_are_plain(name: str, value: Any, expected: s
     ],
 )
 def test_what_is_no_array_is_described_with_its_type(value: Any, expected: str, kind: str):
-    line = field(Shown(anything=value), "anything").line
-    assert (text(line.shape), line.dtype, line.device, line.size) == (expected, kind, "", None)
+    row = field(Shown(anything=value), "anything").row
+    assert (text(row.shape), row.dtype, row.device, row.size) == (expected, kind, "", None)
 
 
 def test_axis_names_and_placeholders_are_read_second():
-    spans = field(Shown(logits=f32(5, 2), hidden_states=(f32(1, 2, 3), None)), "logits").line.shape
-    assert [span.text for span in spans if span.is_quiet] == ["batch"]
+    pieces = field(Shown(logits=f32(5, 2), hidden_states=(f32(1, 2, 3), None)), "logits").row.shape
+    assert [piece.text for piece in pieces if piece.is_dim] == ["batch"]
     (entry,) = field(Shown(hidden_states=(f32(1, 2, 3), None)), "hidden_states").first[1:]
-    assert [(span.text, span.is_quiet) for span in entry.shape] == [("not asked for", True)]
+    assert [(piece.text, piece.is_dim) for piece in entry.shape] == [("not asked for", True)]
 
 
 # -- entries ----------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_axis_names_and_placeholders_are_read_second():
 def test_every_layer_is_a_line():
     states = (f32(2, 3, 4), None, f32(2, 3, 4))
     found = field(Shown(hidden_states=states), "hidden_states")
-    assert [(line.label, text(line.shape), line.dtype, str(line.size)) for line in found.first] == [
+    assert [(row.label, text(row.shape), row.dtype, str(row.size)) for row in found.first] == [
         ("0", "batch 2 × seq 3 × hidden 4", "f32", "96 B"),
         ("1", "not asked for", "", "None"),
         ("2", "batch 2 × seq 3 × hidden 4", "f32", "96 B"),
@@ -161,20 +161,20 @@ def test_every_layer_is_a_line():
 def test_of_many_layers_the_first_and_the_last_are_lines(layers: int, first: range, left_out: int, last: range):
     assert SHOWN_AT_EACH_END == 12
     found = field(Shown(hidden_states=(f32(1, 1, 1),) * layers), "hidden_states")
-    assert [line.label for line in found.first] == list(map(str, first))
+    assert [row.label for row in found.first] == list(map(str, first))
     assert found.left_out == left_out
-    assert [line.label for line in found.last] == list(map(str, last))
+    assert [row.label for row in found.last] == list(map(str, last))
 
 
 def test_entries_of_a_dict_and_of_an_inner_output_have_names():
     output = Inner(inner=Shown(logits=f32(3, 2), hidden_states=(f32(1, 2, 3),)))
-    assert [(line.label, text(line.shape)) for line in field(output, "inner").first] == [
+    assert [(row.label, text(row.shape)) for row in field(output, "inner").first] == [
         ("logits", "batch 3 × 2"),
         ("hidden_states", "batch 1 × seq 2 × hidden 3"),
     ]
-    assert text(field(output, "inner").line.shape) == "batch 3 × 2, (batch 1 × seq 2 × hidden 3)"
+    assert text(field(output, "inner").row.shape) == "batch 3 × 2, (batch 1 × seq 2 × hidden 3)"
     cache = field(Shown(cache={"layers.0.cached_key": f32(2, 6), "cache_index": f32(2)}), "cache")
-    assert [(line.label, text(line.shape)) for line in cache.first] == [
+    assert [(row.label, text(row.shape)) for row in cache.first] == [
         ("layers.0.cached_key", "batch 2 × max_length 6"),
         ("cache_index", "batch 2"),
     ]
@@ -182,8 +182,8 @@ def test_entries_of_a_dict_and_of_an_inner_output_have_names():
 
 def test_dtypes_and_devices_of_a_field_are_listed_once_each():
     found = field(Shown(anything=(f32(2), np.zeros(2, "i8"), f32(3))), "anything")
-    assert (found.line.dtype, found.line.device) == ("f32, i64", "cpu")
-    assert [line.dtype for line in found.first] == ["f32", "i64", "f32"]
+    assert (found.row.dtype, found.row.device) == ("f32, i64", "cpu")
+    assert [row.dtype for row in found.first] == ["f32", "i64", "f32"]
 
 
 # -- bytes ------------------------------------------------------------------------------------------------------------
@@ -211,34 +211,34 @@ def test_sizes_are_in_units_that_people_read(count: int, expected: str):
 def test_an_array_in_two_places_is_counted_once():
     last = f32(2, 3, 4)
     output = Shown(hidden_states=(f32(2, 3, 4), last, last), anything=last)
-    assert str(field(output, "hidden_states").line.size) == "192 B"
-    assert str(field(output, "anything").line.size) == "96 B"
-    assert str(take_inventory(output).size) == "192 B"
+    assert str(field(output, "hidden_states").row.size) == "192 B"
+    assert str(field(output, "anything").row.size) == "96 B"
+    assert str(table_model(output).size) == "192 B"
 
 
 def test_views_are_counted_by_their_own_size():
     room = f32(2, 4, 1024, 16)
     keys, values = room[:, :, :8], room[:, :, :8]
-    assert str(take_inventory(Shown(past_key_values=((keys, values),))).size) == "8.00 KiB"
+    assert str(table_model(Shown(past_key_values=((keys, values),))).size) == "8.00 KiB"
 
 
 def test_an_output_of_nothing_holds_nothing():
-    inventory = take_inventory(Shown())
-    assert (inventory.fields, str(inventory.size)) == ((), "0 B")
-    assert len(inventory.absent) == 10
+    model = table_model(Shown())
+    assert (model.fields, str(model.size)) == ((), "0 B")
+    assert len(model.missing) == 10
 
 
 def test_what_is_absent_says_what_fills_it():
-    assert take_inventory(Shown(anything=1)).absent == (
-        Absent("loss", "labels are passed"),
-        Absent("logits", "always"),
-        Absent("hidden_states", "output_hidden_states=True"),
-        Absent("attentions", "output_attentions=True"),
-        Absent("past_key_values", "use_cache=True"),
-        Absent("cache", "the model has it"),
-        Absent("stacked", "the model has it"),
-        Absent("several", "the model has it"),
-        Absent("marked", "the model has it"),
+    assert table_model(Shown(anything=1)).missing == (
+        MissingField("loss", "labels are passed"),
+        MissingField("logits", "always"),
+        MissingField("hidden_states", "output_hidden_states=True"),
+        MissingField("attentions", "output_attentions=True"),
+        MissingField("past_key_values", "use_cache=True"),
+        MissingField("cache", "the model has it"),
+        MissingField("stacked", "the model has it"),
+        MissingField("several", "the model has it"),
+        MissingField("marked", "the model has it"),
     )
 
 
@@ -246,9 +246,9 @@ def test_what_is_absent_says_what_fills_it():
 
 
 def test_an_annotation_that_cannot_be_resolved_leaves_axes_unnamed():
-    inventory = take_inventory(Unresolved(logits=f32(2, 3)))
-    assert text(inventory.fields[0].line.shape) == "2 × 3"
-    assert inventory.absent == (Absent("loss", "labels are passed"),)
+    model = table_model(Unresolved(logits=f32(2, 3)))
+    assert text(model.fields[0].row.shape) == "2 × 3"
+    assert model.missing == (MissingField("loss", "labels are passed"),)
 
 
 class Hostile:
@@ -266,21 +266,21 @@ class Unprintable:
 
 def test_a_value_that_cannot_be_asked_takes_only_its_own_line():
     output = Shown(loss=Hostile(), logits=f32(5, 2), anything=Unprintable())
-    lines = [(line.label, text(line.shape), line.dtype) for line in (f.line for f in take_inventory(output).fields)]
+    lines = [(row.label, text(row.shape), row.dtype) for row in (f.row for f in table_model(output).fields)]
     assert lines == [
         ("loss", "cannot be shown", "Hostile"),
         ("logits", "batch 5 × 2", "f32"),
         ("anything", "cannot be shown", "Unprintable"),
     ]
-    assert str(take_inventory(Shown(logits=f32(5, 2), anything=Unprintable())).size) == "40 B"
+    assert str(table_model(Shown(logits=f32(5, 2), anything=Unprintable())).size) == "40 B"
 
 
 def test_a_value_that_holds_itself_is_said_to_be_so():
     loop: list[Any] = []
     loop.append(loop)
-    inventory = take_inventory(Shown(logits=f32(5, 2), anything=loop))
-    assert [text(field.line.shape) for field in inventory.fields] == ["batch 5 × 2", "cannot be shown"]
-    assert str(inventory.size) == "unknown"
+    model = table_model(Shown(logits=f32(5, 2), anything=loop))
+    assert [text(field.row.shape) for field in model.fields] == ["batch 5 × 2", "cannot be shown"]
+    assert str(model.size) == "unknown"
 
 
 @dataclass
@@ -292,7 +292,7 @@ def test_long_values_are_cut():
     for value in (Settings("x" * 10_000), {str(i): str(i) for i in range(10_000)}, [f32(i) for i in range(300)]):
         assert len(shape(value)) <= 250
         assert shape(value).endswith(" …")
-    many = field(Shown(anything=[np.zeros(1, f"S{i}") for i in range(1, 99)]), "anything").line
+    many = field(Shown(anything=[np.zeros(1, f"S{i}") for i in range(1, 99)]), "anything").row
     assert len(many.dtype) <= 70
     (entry,) = field(Shown(anything={"k" * 10_000: 1}), "anything").first
     assert entry.label == f"{'k' * 240} …"
@@ -300,21 +300,21 @@ def test_long_values_are_cut():
 
 def test_names_are_one_line_and_leave_the_direction_of_writing_alone():
     cls = type("Evil\u202e\nName", (ModelOutput,), {"__annotations__": {"a": Any}})
-    inventory = take_inventory(cls(a={"k\n\u202e": 1}))
-    assert inventory.title == r"Evil\u202e\nName"
-    assert inventory.fields[0].first[0].label == r"k\n\u202e"
+    model = table_model(cls(a={"k\n\u202e": 1}))
+    assert model.title == r"Evil\u202e\nName"
+    assert model.fields[0].first[0].label == r"k\n\u202e"
 
 
 # -- frameworks -------------------------------------------------------------------------------------------------------
 
 
-def only_line(value: Any) -> Line:
-    return field(Shown(anything=value), "anything").line
+def only_row(value: Any) -> Row:
+    return field(Shown(anything=value), "anything").row
 
 
 def words(value: Any) -> tuple[str, str, str, str]:
-    line = only_line(value)
-    return text(line.shape), line.dtype, line.device, str(line.size)
+    row = only_row(value)
+    return text(row.shape), row.dtype, row.device, str(row.size)
 
 
 @needs("torch")
@@ -350,13 +350,13 @@ def test_what_generate_returns():
         scores=torch.zeros(2, 4, 10),
         hidden_states=(torch.zeros(2, 9, 8),) * 3,
     )
-    inventory = take_inventory(output)
-    assert {field.line.label: text(field.line.shape) for field in inventory.fields} == {
+    model = table_model(output)
+    assert {field.row.label: text(field.row.shape) for field in model.fields} == {
         "sequences": "batch 2 × total 9",
         "scores": "batch 2 × new 4 × vocab 10",
         "hidden_states": "3 × (batch 2 × total 9 × hidden 8)",
     }
-    assert Absent("sequences_scores", "num_beams > 1") in inventory.absent
+    assert MissingField("sequences_scores", "num_beams > 1") in model.missing
 
 
 @needs("jax")
@@ -382,8 +382,8 @@ def test_the_cache_of_flax():
     from ..support.random_outputs import full
 
     found = field(full(FlaxBaseModelOutputWithPast), "past_key_values")
-    assert text(found.line.shape) == "4 × (batch 2 × max_length 6 × kv_heads 2 × head_dim 8), batch 2"
-    assert (found.line.dtype, found.first[-1].label, text(found.first[-1].shape)) == (
+    assert text(found.row.shape) == "4 × (batch 2 × max_length 6 × kv_heads 2 × head_dim 8), batch 2"
+    assert (found.row.dtype, found.first[-1].label, text(found.first[-1].shape)) == (
         "f32, i32",
         "cache_index",
         "batch 2",
@@ -411,5 +411,5 @@ def test_symbolic_tensors_of_tensorflow_and_keras(tf: Any):
 
 
 def test_a_size_that_is_partly_known_says_at_least(tf: Any):
-    inventory = take_inventory(Shown(logits=tf.zeros((3, 2)), anything=tf.constant(["a"])))
-    assert str(inventory.size) == "at least 24 B"
+    model = table_model(Shown(logits=tf.zeros((3, 2)), anything=tf.constant(["a"])))
+    assert str(model.size) == "at least 24 B"

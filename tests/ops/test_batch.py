@@ -524,7 +524,7 @@ def test_static_caches_of_later_steps_are_cut_by_a_mask_of_all_positions():
 
 @needs_jax
 def test_a_mask_with_more_tokens_than_the_cache_holds_is_refused():
-    with pytest.raises(InputError, match=r"^attention_mask has 5 tokens in row 0, where its cache has 4 positions$"):
+    with pytest.raises(InputError, match=r"^attention_mask has 5 tokens in row 0, but its cache has 4 positions$"):
         unpad(static(1, 4, 6, seq=1, absent=["attentions"]), [[1] * 5])
 
 
@@ -655,7 +655,7 @@ def test_a_users_class_is_treated_by_its_own_axes():
 
 def test_settings_are_one_for_all():
     with pytest.raises(
-        UsageError, match=r"^mode is 'mean' in outputs\[0\] and 'sum' in outputs\[1\]; outputs are joined"
+        UsageError, match=r"^mode is 'mean' in outputs\[0\] and 'sum' in outputs\[1\]; outputs can be joined only"
     ):
         concat([own(1, 2), own(1, 2, mode="sum")])
     with pytest.raises(UsageError, match=r"^settings\.top is 3 in outputs\[0\] and 4 in outputs\[1\]"):
@@ -689,9 +689,7 @@ class Plain(ModelOutput):
 
 @pytest.mark.parametrize("operation", [lambda x: select(x, [0]), lambda x: concat([x, x]), lambda x: split(x, 1)])
 def test_a_field_without_axes_is_refused_with_what_to_write(operation: Callable[[Any], Any]):
-    message = (
-        "logits is f64[2], and its class does not say which axes these are; annotate the field, as in Float[Tensor, "
-    )
+    message = "logits is f64[2], but its class does not name the axes; annotate the field, as in Float[Tensor, "
     with pytest.raises(ContractError, match=f"^{re.escape(message)}'batch seq hidden'\\]$"):
         operation(Plain(logits=np.ones(2)))
 
@@ -713,7 +711,7 @@ class Opaque:
 )
 def test_what_has_not_the_axes_of_its_field_is_refused(field: str, value: Any, what: str):
     wrong = own(1, 2).replace(**{field: value})
-    message = f"^{what}, which has not the axes that its class names; hold it against them with check\\(\\), or drop it"
+    message = f"^{what}, whose axes do not match its annotation; run check\\(\\) for details, or drop the field"
     for operation in (lambda: select(wrong, [0]), lambda: concat([wrong, wrong]), lambda: pad(wrong, seq=3)):
         with pytest.raises(ContractError, match=message):
             operation()
@@ -724,7 +722,7 @@ def test_a_class_without_rows_is_refused():
         table: Float[Array, "vocab hidden"] | None = None
 
     for output in (Rowless(table=np.ones((2, 3))), Rowless()):
-        with pytest.raises(ContractError, match=r"^Rowless has no field with an axis 'batch': its rows cannot be told"):
+        with pytest.raises(ContractError, match=r"^Rowless has no field with an axis 'batch', so it has no rows"):
             select(output, [0])
 
 
@@ -738,9 +736,9 @@ def refused(error: type[Exception], message: str, call: Callable[[], Any]) -> No
     assert "\n" not in str(caught.value)
 
 
-TWO = "; outputs are joined with the same layers in each$"
+TWO = "; outputs can be joined only with the same layers in each$"
 JOINED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "none": (list, UsageError, "^there are no outputs to join; pass one at least$"),
+    "none": (list, UsageError, "^outputs is empty; pass at least one output$"),
     "one output": (lambda: scored(1, 2), UsageError, "^concat was given one Scored; pass a list of outputs$"),
     "not an output": (
         lambda: [scored(1, 2), None],
@@ -757,12 +755,12 @@ JOINED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "fields": (
         lambda: [scored(1, 2).replace(ids=None, kept=None), scored(1, 2)],
         UsageError,
-        r"^outputs\[1\] has ids and outputs\[0\] has not; drop it, or return it from each call$",
+        r"^outputs\[1\] has ids but outputs\[0\] does not; drop it, or return it from every call$",
     ),
     "fields of the third": (
         lambda: [scored(1, 2), scored(1, 2), scored(1, 2).replace(kept=None)],
         UsageError,
-        r"^outputs\[0\] has kept and outputs\[2\] has not; drop it, or return it from each call$",
+        r"^outputs\[0\] has kept but outputs\[2\] does not; drop it, or return it from every call$",
     ),
     "dtypes": (
         lambda: [scored(1, 2), scored(1, 2).to("float16")],
@@ -835,7 +833,7 @@ def test_other_frameworks_and_devices_are_not_joined():
     )
     refused(
         UsageError,
-        r"^hidden_states\.0 is None in outputs\[0\] and f32\[2,3,48\] in outputs\[1\]; outputs are joined with ",
+        r"^hidden_states\.0 is None in outputs\[0\] and f32\[2,3,48\] in outputs\[1\]; outputs can be joined only",
         lambda: concat([gap, output]),
     )
 
@@ -853,7 +851,7 @@ def test_a_side_that_is_none_is_refused(side: Any):
 def test_an_axis_that_has_no_side_is_refused(name: str, hint: str):
     refused(
         InputError,
-        f"^side names '{name}', no axis whose padding has a side{hint}$",
+        f"^side names '{name}', which is not an axis with a choice of side{hint}$",
         lambda: concat([scored(1, 2)], side={name: "left"}),
     )
 
@@ -862,7 +860,7 @@ def test_padding_of_no_field_or_no_number_is_refused():
     for call in (lambda **k: concat([scored(1, 2)], **k), lambda **k: pad(scored(1, 2), seq=3, **k)):
         refused(
             InputError,
-            "^padding names 'logit', which is no field; did you mean 'logits'[?]$",
+            "^padding names 'logit', which is not a field; did you mean 'logits'[?]$",
             lambda call=call: call(padding={"logit": 1}),
         )
         for padding in ("a", [1], {"ids": None}, np.ones(2)):
@@ -876,15 +874,15 @@ def test_padding_of_no_field_or_no_number_is_refused():
 
 
 SPLITS: dict[str, tuple[Any, str]] = {
-    "0": (0, "sizes is 0; expected the rows of each part: one number, 1 or more, or one for each"),
-    "negative": (-1, "sizes is -1; expected the rows of each part: one number, 1 or more, or one for each"),
-    "float": (1.5, "sizes is 1.5; expected the rows of each part: one number, 1 or more, or one for each"),
-    "None": (None, "sizes is None; expected the rows of each part: one number, 1 or more, or one for each"),
+    "0": (0, "sizes is 0; expected a number of rows, 1 or more, or one for each part"),
+    "negative": (-1, "sizes is -1; expected a number of rows, 1 or more, or one for each part"),
+    "float": (1.5, "sizes is 1.5; expected a number of rows, 1 or more, or one for each part"),
+    "None": (None, "sizes is None; expected a number of rows, 1 or more, or one for each part"),
     "floats": (
         [1.0, 2.0],
-        "sizes is (1.0, 2.0); expected the rows of each part: one number, 1 or more, or one for each",
+        "sizes is (1.0, 2.0); expected a number of rows, 1 or more, or one for each part",
     ),
-    "text": ("3", "sizes is '3'; expected the rows of each part: one number, 1 or more, or one for each"),
+    "text": ("3", "sizes is '3'; expected a number of rows, 1 or more, or one for each part"),
     "too many": ([2, 2], "sizes [2, 2] add up to 4; the output has 3 rows"),
     "too few": ([], "sizes [] add up to 0; the output has 3 rows"),
     "below 0": ([-1, 4], "sizes [-1, 4] add up to 3; the output has 3 rows"),
@@ -1028,8 +1026,8 @@ PADS: dict[str, tuple[dict[str, Any], str]] = {
     "rows": ({"batch": 5}, "Scored has no axis 'batch' that can be padded; there are seq"),
     "labels": ({"labels": 5}, "Scored has no axis 'labels' that can be padded; there are seq"),
     "absent": ({"enc_seq": 5}, "Scored has no axis 'enc_seq' that can be padded; did you mean 'seq'?"),
-    "float": ({"seq": 4.0}, "seq is to be 4.0 long; expected an integer"),
-    "None": ({"seq": None}, "seq is to be None long; expected an integer"),
+    "float": ({"seq": 4.0}, "seq is 4.0; expected the length to pad to"),
+    "None": ({"seq": None}, "seq is None; expected the length to pad to"),
 }
 
 
@@ -1043,7 +1041,7 @@ def test_fields_of_other_rows_or_lengths_are_refused():
     output = scored(3, 2)
     fewer = output.replace(ids=output.ids[:2])
     for call in (lambda: split(fewer, 1), lambda: select(fewer, [0]), lambda: unpad(fewer, np.ones((3, 2)))):
-        refused(ContractError, "^Scored.ids: batch is 2, and 3 in the fields before it$", call)
+        refused(ContractError, "^Scored.ids: batch is 2, but 3 in the fields before it$", call)
 
     class Keyed(ModelOutput):
         one: Float[Array, "batch past"] = ALWAYS
@@ -1052,7 +1050,7 @@ def test_fields_of_other_rows_or_lengths_are_refused():
     for call in (lambda x: unpad(x, np.ones((1, 2))), lambda x: pad(x, past=5)):
         refused(
             ContractError,
-            "^Keyed.two: past is 3, and 2 in the fields before it$",
+            "^Keyed.two: past is 3, but 2 in the fields before it$",
             lambda call=call: call(Keyed(one=np.ones((1, 2)), two=np.ones((1, 3)))),
         )
 
@@ -1395,7 +1393,11 @@ def test_rows_that_no_compiled_function_can_choose_are_refused(rows: Any):
     import jax
     import jax.numpy as jnp
 
-    message = "^rows are booleans without values yet" if rows[0] is True else "^rows is .*; expected a slice, 1-D ind"
+    message = (
+        "^rows are booleans without values, so their number"
+        if rows[0] is True
+        else "^rows is .*; expected a slice, 1-D ind"
+    )
     refused(InputError, message, lambda: jax.jit(select)(tokens(2, 3, "jax", layers=1), jnp.array(rows)))
 
 
@@ -1488,7 +1490,11 @@ def test_a_graph_joins_and_chooses_what_it_does_not_know_the_sizes_of():
 def test_rows_that_no_graph_can_choose_are_refused(rows: Any):
     import tensorflow as tf
 
-    message = "^rows are booleans without values yet" if rows[0] is True else "^rows is .*; expected a slice, 1-D ind"
+    message = (
+        "^rows are booleans without values, so their number"
+        if rows[0] is True
+        else "^rows is .*; expected a slice, 1-D ind"
+    )
     # The error is ours, and no copy of TensorFlow's: AutoGraph leaves these functions as they are.
     refused(InputError, message, lambda: tf.function(select)(tokens(2, 3, "tensorflow", layers=1), tf.constant(rows)))
 
@@ -1497,10 +1503,10 @@ def test_rows_that_no_graph_can_choose_are_refused(rows: Any):
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (lambda x: split(x, 1), "how many rows the TFTokenClassifierOutput has is not known before the graph runs"),
-        (lambda x: select(x, slice(1)), "how many rows the TFTokenClassifierOutput has is not known before the graph"),
-        (lambda x: unpad(x, [[1]]), "how many rows the TFTokenClassifierOutput has is not known before the graph runs"),
-        (lambda x: pad(x, seq=9), "how long seq is, is not known before the graph runs; give the function a fixed"),
+        (lambda x: split(x, 1), "the batch size of TFTokenClassifierOutput is unknown while tracing"),
+        (lambda x: select(x, slice(1)), "the batch size of TFTokenClassifierOutput is unknown while tracing"),
+        (lambda x: unpad(x, [[1]]), "the batch size of TFTokenClassifierOutput is unknown while tracing"),
+        (lambda x: pad(x, seq=9), "the length of seq is unknown while tracing; trace with a fixed length"),
     ],
 )
 def test_what_needs_sizes_before_the_graph_runs_says_so(operation: Callable[[Any], Any], message: str):
@@ -1526,7 +1532,7 @@ def test_choices_of_unknown_rows_are_not_mixed_up():
         return select(cls(logits=logits, hidden_states=(states,)), rows)
 
     with pytest.raises(
-        Exception, match=r"how many entries of batch\*choices in hidden_states.0 each row has is not known"
+        Exception, match=r"the number of entries of batch\*choices per row in hidden_states.0 is unknown while tracing"
     ):
         chosen(tf.zeros([2, 2]), tf.zeros([4, 3, 4]), tf.constant([1]))
 

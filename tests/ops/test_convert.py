@@ -13,7 +13,7 @@ import pytest
 from modeloutputs import InputError, MissingDependencyError, ModelOutput, UsageError
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.ops.convert import convert, counterpart
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
 
 from ..support.compare import assert_values, values
 from ..support.conversion_reference import (
@@ -185,7 +185,7 @@ def test_outputs_within_an_output_are_converted_likewise():
     there.states[1]["cached"].check()
     assert_values(convert(original, "numpy"), values(original))
     with pytest.raises(
-        InputError, match=r"^FlaxSequenceClassifierOutput has no field loss; leave out .*drop=\('loss',"
+        InputError, match=r"^FlaxSequenceClassifierOutput has no field loss; leave these out with drop=\('loss',"
     ):
         convert(original, "jax")
 
@@ -596,7 +596,7 @@ NO_CACHES = {
 @pytest.mark.parametrize("to", others_than("torch"))
 @pytest.mark.parametrize("form", NO_CACHES)
 def test_what_is_no_cache_is_refused_by_its_shapes(form: str, to: str):
-    with pytest.raises(InputError, match=r"^\w+\.past_key_values was given .*; expected of each layer keys and val"):
+    with pytest.raises(InputError, match=r"^\w+\.past_key_values was given .*; expected keys and values of each layer"):
         cache_of("BaseModelOutputWithPast", NO_CACHES[form], to)
 
 
@@ -628,7 +628,7 @@ def test_a_dict_that_is_no_cache_is_refused_by_its_names(change: dict[Any, Any])
 @needs_torch
 def test_a_cache_filled_beyond_its_room_is_refused():
     cache = {"layers.0.cached_key": K, "layers.0.cached_value": K, "cache_index": np.array([1, 9])}
-    with pytest.raises(InputError, match=r"cache_index says that 9 positions are filled, and there are 2$"):
+    with pytest.raises(InputError, match=r"cache_index says that 9 positions are filled, but there are 2$"):
         cache_of("FlaxBaseModelOutputWithPast", cache, "torch")
 
 
@@ -644,7 +644,9 @@ def test_a_cache_that_the_other_layout_has_no_place_for_is_refused():
         ("an encoder's keys", (layer("torch") * 2,), class_named("FlaxBaseModelOutputWithPast")),
         ("an encoder's keys", (layer("torch") * 2,), class_named("TFBaseModelOutputWithPast")),
     ):
-        with pytest.raises(InputError, match=r"no place for all of .*; leave it out with drop=\('past_key_values',\)$"):
+        with pytest.raises(
+            InputError, match=r"represent this cache: .*; leave it out with drop=\('past_key_values',\)$"
+        ):
             pytest.fail(f"{what}: {cache_of('BaseModelOutputWithPast', cache, to)}")
     assert [stack.shape[3] for stack in cache_of("BaseModelOutputWithPast", sliding, "tensorflow")] == [3, 2]
 
@@ -688,7 +690,7 @@ def test_losses_of_labels_or_rows_are_no_losses_of_parts():
         with pytest.raises(InputError) as caught:
             loss_of(name, shape, to)
         said = str(caught.value).partition(".loss has the axes ")[2]
-        assert said == f"{message} be made into that; {advice}leave it out with drop=('loss',)"
+        assert said == f"{message} be reshaped to that; {advice}leave it out with drop=('loss',)"
 
 
 @needs_torch

@@ -1,4 +1,4 @@
-"""Walk: what it hands to its function, and what it builds from what that returns."""
+"""Flattened outputs: their leaves, and the outputs built from what a function returns for these."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Float
 
 from modeloutputs import ALWAYS, ContractError, ModelOutput, UsageError
-from modeloutputs.ops.mapping import Leaf, Walk
+from modeloutputs.ops.mapping import FlatOutputs, Leaf, fields_within
 from modeloutputs.output.contract import PAD_WITH_NEG_INF
 
 Array = np.ndarray[Any, Any]
@@ -40,15 +40,14 @@ def deep() -> Deep:
 
 
 def seen(*outputs: Any) -> list[Leaf]:
-    leaves: list[Leaf] = []
-    Walk(lambda leaf, arrays: leaves.append(leaf)).outputs(outputs)
-    return leaves
+    """Return the leaves without their arrays, which have no equality."""
+    return [dataclasses.replace(leaf, arrays=()) for leaf in FlatOutputs(outputs).leaves]
 
 
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_array_is_handed_on_with_its_place_axes_and_padding():
+def test_every_array_is_a_leaf_with_its_path_axes_and_padding():
     assert seen(deep()) == [
         Leaf("loss", (), "loss", 0),
         Leaf("states.1", ("batch", "seq", "hidden"), "states", 0),
@@ -70,24 +69,29 @@ def test_every_array_is_handed_on_with_its_place_axes_and_padding():
         ((), None),
     ],
 )
-def test_the_rows_stand_where_an_axis_is_named_batch(axes: tuple[str, ...], row_axis: int | None):
+def test_the_row_axis_is_named_batch(axes: tuple[str, ...], row_axis: int | None):
     assert Leaf("x", axes, "x", 0).row_axis == row_axis
 
 
-def test_padding_is_the_callers_word_or_the_classs():
-    leaf = Leaf("several.0.points", ("batch",), "points", 7)
-    assert leaf.padding(None) == 7
-    assert leaf.padding(0) == 0
-    assert leaf.padding({"points": 3}) == 3
-    assert leaf.padding({"logits": 3}) == 7
+def test_a_leaf_has_the_arrays_of_its_place_and_their_operations():
+    first, second = deep(), deep()
+    leaf = FlatOutputs([first, second]).leaves[1]
+    assert [array is output.states[1] for array, output in zip(leaf.arrays, (first, second), strict=True)] == [True] * 2
+    assert leaf.array is first.states[1]
+    assert leaf.backend.name == "numpy"
+
+
+def test_fields_of_outputs_within_are_listed():
+    assert [name for name, _ in fields_within(deep())] == [*Deep.__output_fields__, "points", "points"]
+    assert dict(fields_within(Deep(mode="sum"))) == dict.fromkeys(Deep.__output_fields__) | {"mode": "sum"}
 
 
 # -- what is built --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_built_has_the_structure_of_the_first():
+def test_a_built_output_has_the_structure_of_the_first():
     given = deep()
-    output = Walk(lambda leaf, arrays: arrays[0] + 1).outputs([given])
+    output = FlatOutputs([given]).map(lambda leaf: leaf.array + 1)
     assert type(output) is Deep
     assert list(output) == list(given)
     assert output.loss == 1
@@ -104,19 +108,37 @@ def test_what_is_built_has_the_structure_of_the_first():
 
 def test_arrays_of_one_place_come_together():
     first, second = deep(), deep()
-    output = Walk(lambda leaf, arrays: np.stack(arrays)).outputs([first, second, first])
+    output = FlatOutputs([first, second, first]).map(lambda leaf: np.stack(leaf.arrays))
     assert output.states[1].shape == (3, 2, 3, 4)
     assert output.inner.points.shape == (3, 2, 3)
 
 
-def test_a_field_whose_array_is_dropped_goes():
-    output = Walk(lambda leaf, arrays: None if leaf.row_axis is None else arrays[0]).outputs([deep()])
+def test_several_outputs_are_built_at_once():
+    given = deep()
+    flat = FlatOutputs([given])
+    first, second = flat.map_several(lambda leaf: [leaf.array, leaf.array + 1], 2)
+    assert first == given
+    assert second == flat.map(lambda leaf: leaf.array + 1)
+    assert first.states is not given.states
+    assert flat.map_several(lambda leaf: [], 0) == []
+
+
+def test_outputs_without_arrays_are_built_too():
+    assert (
+        FlatOutputs([Deep(states=(None, None), mode="sum")]).map_several(lambda leaf: [], 2)
+        == [Deep(states=(None, None), mode="sum")] * 2
+    )
+    assert FlatOutputs([Deep(mode=None, states=())]).map(lambda leaf: leaf.array) == Deep(mode=None, states=())
+
+
+def test_a_field_whose_result_is_none_is_absent():
+    output = FlatOutputs([deep()]).map(lambda leaf: None if leaf.row_axis is None else leaf.array)
     assert "loss" not in output
     assert output.loss is None
     assert next(iter(output)) == "states"
 
 
-def test_named_tuples_and_tuples_of_a_class_of_their_own_stay_what_they_are():
+def test_named_tuples_and_tuple_subclasses_keep_their_class():
     class Pair(NamedTuple):
         key: Any
         value: Any
@@ -129,14 +151,14 @@ def test_named_tuples_and_tuples_of_a_class_of_their_own_stay_what_they_are():
         kept: tuple[Float[Array, "batch"], ...] | None = None
 
     given = Own(pair=Pair(np.ones(1), np.zeros(1)), kept=Kept([np.ones(1)]))
-    output = Walk(lambda leaf, arrays: arrays[-1]).outputs([given, given.replace(kept=(np.zeros(1),))])
+    output = FlatOutputs([given, given.replace(kept=(np.zeros(1),))]).map(lambda leaf: leaf.arrays[-1])
     assert type(output.pair) is Pair
     assert output.pair.value == 0
     assert type(output.kept) is Kept
     assert output.kept[0] == 0
 
 
-def test_one_array_in_two_places_is_handed_on_once():
+def test_one_array_in_two_places_is_one_leaf():
     class Own(ModelOutput):
         last: Float[Array, "batch hidden"] = ALWAYS
         states: tuple[Float[Array, "batch hidden"], ...] = ALWAYS
@@ -144,14 +166,14 @@ def test_one_array_in_two_places_is_handed_on_once():
 
     array, calls = np.ones((2, 3)), list[str]()
 
-    def function(leaf: Leaf, arrays: list[Any]) -> Any:
-        calls.append(leaf.place)
-        return arrays[0] * 2
+    def function(leaf: Leaf) -> Any:
+        calls.append(leaf.path)
+        return leaf.array * 2
 
-    output = Walk(function).outputs([Own(last=array, states=(array, array.copy()), vectors=array)])
+    output = FlatOutputs([Own(last=array, states=(array, array.copy()), vectors=array)]).map(function)
     assert output.last is output.states[0]
     assert output.states[1] is not output.last
-    assert output.vectors is not output.last  # the same, and yet of other axes
+    assert output.vectors is not output.last  # the same array, but with other axes
     assert calls == ["last", "states.1", "vectors"]
 
 
@@ -171,12 +193,12 @@ class Made(Mapping[str, Any]):
         return len(self.numbers)
 
 
-def test_arrays_that_are_made_anew_each_time_are_not_taken_for_one_another():
+def test_arrays_made_anew_each_time_are_told_apart():
     class Own(ModelOutput):
         made: Mapping[str, Float[Array, "batch"]] | None = None
 
     given = Own(made=Made({str(i): i for i in range(50)}))
-    output = Walk(lambda leaf, arrays: arrays[0] + 1).outputs([given])
+    output = FlatOutputs([given]).map(lambda leaf: leaf.array + 1)
     assert type(output.made) is Made
     assert list(output.made.numbers.values()) == list(range(1, 51))
     assert list(given.map(lambda array: array + 1).made.numbers.values()) == list(range(1, 51))
@@ -185,16 +207,16 @@ def test_arrays_that_are_made_anew_each_time_are_not_taken_for_one_another():
 # -- refused --------------------------------------------------------------------------------------------------------
 
 
-def test_the_place_of_what_differs_is_named():
+def test_the_path_of_a_difference_is_named():
     other = deep()
     other.several = [Inner()]
-    with pytest.raises(UsageError, match=r"^outputs\[0\] has points and outputs\[1\] has not; drop it"):
+    with pytest.raises(UsageError, match=r"^outputs\[0\] has points but outputs\[1\] does not; drop it"):
         seen(deep(), other)
     with pytest.raises(UsageError, match=r"^cache\.a is \(.*\) in outputs\[0\] and \(f64\[2\],\) in outputs\[2\]"):
         seen(deep(), deep(), deep().replace(cache={"a": (np.zeros(2),)}))
 
 
-def test_annotations_that_are_strings_are_resolved_once_they_can_be():
+def test_string_annotations_are_resolved_as_soon_as_possible():
     late = type("Late", (ModelOutput,), {"__annotations__": {"x": "Float[Array, 'batch']"}, "__module__": "json"})
     with pytest.raises(ContractError, match=r"^Late: an annotation cannot be resolved"):
         seen(late(x=np.ones(2)))
@@ -202,7 +224,7 @@ def test_annotations_that_are_strings_are_resolved_once_they_can_be():
     assert [leaf.axes for leaf in seen(late(x=np.ones(2)))] == [("batch",)]
 
 
-def test_axes_of_another_number_are_told_by_what_was_found():
-    message = "states.0 is f64[2,3] of ndarray, which has not the axes that its class names; hold it against them with"
+def test_a_wrong_number_of_axes_is_reported():
+    message = "states.0 is f64[2,3] of ndarray, whose axes do not match its annotation; run check() for details"
     with pytest.raises(ContractError, match=f"^{re.escape(message)}"):
         seen(Deep(states=(np.ones((2, 3)),)))

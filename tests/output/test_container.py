@@ -27,7 +27,7 @@ from modeloutputs import (
     ModelOutput,
     UsageError,
 )
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
 
 from ..support.processes import run_code
 
@@ -913,7 +913,7 @@ def test_an_output_is_true_where_it_holds_something():
 
 @pytest.mark.parametrize("name", ["a b", "1a", "class", "x=1): pass #"])
 def test_a_field_that_is_no_identifier_is_refused(name: str):
-    with pytest.raises(DefinitionError, match="cannot be a field's name"):
+    with pytest.raises(DefinitionError, match="is not an identifier, so it cannot name a field"):
         type("Made", (ModelOutput,), {"__annotations__": {name: int}})
 
 

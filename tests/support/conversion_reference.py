@@ -11,7 +11,7 @@ import pytest
 
 from modeloutputs import ModelOutput
 from modeloutputs.frameworks import FRAMEWORKS
-from modeloutputs.output.container import field_names
+from modeloutputs.output import field_names
 
 from .compare import values
 from .needs import needs

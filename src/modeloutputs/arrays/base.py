@@ -49,13 +49,16 @@ class Backend:
         """Return the entries at these indices along an axis. Indices are a NumPy array or one of this framework."""
         return self.xp.take(array, self.xp.asarray(indices), axis=axis)
 
-    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
-        """Return entries [start, stop) along an axis; a view where the framework has views."""
-        return array[(slice(None),) * axis + (slice(start, stop),)]
+    def slice_axes(self, array: Any, slices: tuple[slice, ...]) -> Any:
+        """Return the part within slices along the first axes; a view if the framework has views.
 
-    def split(self, array: Any, axis: int, bounds: Sequence[tuple[int, int]]) -> list[Any]:
-        """Return several slices [start, stop) along an axis; views where the framework has views."""
-        return [self.slice_along(array, axis, start, stop) for start, stop in bounds]
+        Each slice has a start and a stop, both counted from 0, or is `slice(None)`.
+        """
+        return array[slices]
+
+    def slice_each(self, array: Any, several: Sequence[tuple[slice, ...]]) -> list[Any]:
+        """Return several parts of an array, each as `slice_axes` does and independent of the others."""
+        return [array[slices] for slices in several]
 
     def reshape(self, array: Any, shape: Sequence[int]) -> Any:
         """Return the array in another shape."""

@@ -28,8 +28,6 @@ def _on_host(operation: Callable[..., Any]) -> Callable[..., Any]:
             return operation(self, given, *arguments)
         views = [NUMPY.xp.asarray(array) for array in arrays]
         result: Any = getattr(NUMPY, operation.__name__)(views[0] if arrays[0] is given else views, *arguments)
-        if isinstance(result, list):
-            return [_from_host(part, arrays) for part in cast("list[Any]", result)]
         return _from_host(result, arrays)
 
     return guarded
@@ -60,15 +58,21 @@ class JaxBackend(Backend):
     xp = _jax.numpy
 
     take = _on_host(Backend.take)
-    split = _on_host(Backend.split)
     concat = _on_host(Backend.concat)
     pad = _on_host(Backend.pad)
     pad_and_concat = _on_host(Backend.pad_and_concat)
 
     @_on_host
-    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
-        """Return entries [start, stop) along an axis; bounds are static."""
-        return _jax.lax.slice_in_dim(array, start, stop, axis=axis)
+    def slice_axes(self, array: Any, slices: tuple[slice, ...]) -> Any:
+        """Return the part within slices along the first axes, whose bounds are static."""
+        for axis, part in enumerate(slices):
+            if part.stop is not None:
+                array = _jax.lax.slice_in_dim(array, part.start, part.stop, axis=axis)
+        return array
+
+    def slice_each(self, array: Any, several: Sequence[tuple[slice, ...]]) -> list[Any]:
+        """Return several parts of an array, each as `slice_axes` does."""
+        return [self.slice_axes(array, slices) for slices in several]
 
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the array on a device and, where it is of floating point, in a dtype; None keeps either."""

@@ -37,10 +37,6 @@ class TorchBackend(Backend):
             indices = torch.as_tensor(indices, dtype=torch.int64).to(array.device)
         return array.index_select(axis, indices)
 
-    def slice_along(self, array: Any, axis: int, start: int, stop: int) -> Any:
-        """Return a view of entries [start, stop) along an axis."""
-        return array.narrow(axis, start, stop - start)
-
     def concat(self, arrays: Sequence[Any], axis: int) -> Any:
         """Concatenate tensors along an axis."""
         return _torch.cat(list(arrays), axis)

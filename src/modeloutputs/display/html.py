@@ -1,21 +1,18 @@
-"""How outputs look in a notebook: a table of fields, entries of states and caches behind a click.
+"""Tables for notebooks: one row per field, entries of states and caches behind a click.
 
-Plain HTML, so that it is the same offline, in a page without scripts and in an exported notebook. Colours are the
-page's own, so that it is legible on any background. All that comes from an output is escaped.
+The HTML is plain, so it looks the same offline, without scripts and in an exported notebook. Colours are those of the
+page, so it is legible on any background. All text that comes from an output is escaped.
 """
 
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
-from .table import Absent, Field, Inventory, Line, Span, take_inventory
-
-if TYPE_CHECKING:
-    from ..output import ModelOutput
+from ..output.protocol import OutputLike
+from .table import FieldRows, MissingField, Row, StyledText, TableModel, table_model
 
 __all__ = ["html"]
 
-# The selectors are this long so that they win over the ones that notebooks have for tables.
+# The selectors are this long to override the styles of notebooks for tables.
 _STYLE = """<style>
 div.modeloutputs { overflow-x: auto; line-height: 1.5; }
 div.modeloutputs table { border-collapse: collapse; margin: 0; border: 0; font-size: inherit; }
@@ -40,21 +37,29 @@ div.modeloutputs > details > ul { margin: .2em 0 0; padding-left: 1.1em; list-st
 </style>"""
 
 
-def html(output: "ModelOutput") -> str:
-    """Draw an output as a table for notebooks."""
-    inventory = take_inventory(output)
-    rows = "".join(map(_row, inventory.fields))
+def html(output: OutputLike) -> str:
+    """Return an output as an HTML table for notebooks.
+
+    Examples:
+        >>> from modeloutputs import ModelOutput
+        >>> class Scores(ModelOutput):
+        ...     scores: list[float] | None = None
+        >>> html(Scores(scores=[0.5])).startswith('<div class="modeloutputs">')
+        True
+    """
+    model = table_model(output)
+    rows = "".join(map(_row, model.fields))
     return (
-        f'<div class="modeloutputs">{_STYLE}<table>{_caption(inventory)}'
-        f"{_head()}<tbody>{rows}</tbody></table>{_absent(inventory.absent)}</div>"
+        f'<div class="modeloutputs">{_STYLE}<table>{_caption(model)}'
+        f"{_head()}<tbody>{rows}</tbody></table>{_missing(model.missing)}</div>"
     )
 
 
-def _caption(inventory: Inventory) -> str:
-    count = len(inventory.fields)
+def _caption(model: TableModel) -> str:
+    count = len(model.fields)
     fields = f"{count} field{'' if count == 1 else 's'}"
-    note = f"{fields} · {inventory.size}" if count else "no fields"
-    return f'<caption><b>{escape(inventory.title)}</b> <span class="note">{escape(note)}</span></caption>'
+    note = f"{fields} · {model.size}" if count else "no fields"
+    return f'<caption><b>{escape(model.title)}</b> <span class="note">{escape(note)}</span></caption>'
 
 
 def _head() -> str:
@@ -62,51 +67,51 @@ def _head() -> str:
     return f'<thead><tr>{names}<th scope="col" class="size">size</th></tr></thead>'
 
 
-def _row(field: Field) -> str:
-    line = field.line
+def _row(field: FieldRows) -> str:
+    row = field.row
     return (
-        f'<tr><th scope="row">{escape(line.label)}</th><td>{_shape(field)}</td><td>{escape(line.dtype)}</td>'
-        f"<td>{escape(line.device)}</td>{_size(line)}</tr>"
+        f'<tr><th scope="row">{escape(row.label)}</th><td>{_shape(field)}</td><td>{escape(row.dtype)}</td>'
+        f"<td>{escape(row.device)}</td>{_size(row)}</tr>"
     )
 
 
-def _shape(field: Field) -> str:
-    text = _text(field.line.shape)
+def _shape(field: FieldRows) -> str:
+    text = _text(field.row.shape)
     entries = [*field.first, *field.last]
     if not entries:
         return text
-    # What all entries have in common is in the field's own row.
+    # Dtype and device are in the field's own row if all entries share them.
     differ = len({(entry.dtype, entry.device) for entry in entries if entry.size is not None}) > 1
     gap = f'<tr><td></td><td class="note" colspan="4">{field.left_out} more</td></tr>' if field.left_out else ""
     rows = _entries(field.first, differ) + gap + _entries(field.last, differ)
-    label = escape(f"entries of {field.line.label}")
+    label = escape(f"entries of {field.row.label}")
     return f'<details><summary>{text}</summary><table aria-label="{label}"><tbody>{rows}</tbody></table></details>'
 
 
-def _entries(lines: Iterable[Line], differ: bool) -> str:
+def _entries(rows: Iterable[Row], differ: bool) -> str:
     return "".join(
-        f'<tr><th scope="row">{escape(line.label)}</th><td>{_text(line.shape)}</td>'
-        + (f"<td>{escape(line.dtype)}</td><td>{escape(line.device)}</td>" if differ else "")
-        + f"{_size(line)}</tr>"
-        for line in lines
+        f'<tr><th scope="row">{escape(row.label)}</th><td>{_text(row.shape)}</td>'
+        + (f"<td>{escape(row.dtype)}</td><td>{escape(row.device)}</td>" if differ else "")
+        + f"{_size(row)}</tr>"
+        for row in rows
     )
 
 
-def _size(line: Line) -> str:
-    return f'<td class="size">{"" if line.size is None else escape(str(line.size))}</td>'
+def _size(row: Row) -> str:
+    return f'<td class="size">{"" if row.size is None else escape(str(row.size))}</td>'
 
 
-def _text(spans: Iterable[Span]) -> str:
-    return "".join(f"<i>{escape(span.text)}</i>" if span.is_quiet else escape(span.text) for span in spans)
+def _text(pieces: Iterable[StyledText]) -> str:
+    return "".join(f"<i>{escape(piece.text)}</i>" if piece.is_dim else escape(piece.text) for piece in pieces)
 
 
-def _absent(absent: tuple[Absent, ...]) -> str:
-    if not absent:
+def _missing(missing: tuple[MissingField, ...]) -> str:
+    if not missing:
         return ""
-    names = ", ".join(field.name for field in absent)
-    items = "".join(f"<li>{escape(field.name)}: {escape(_when(field))}</li>" for field in absent)
+    names = ", ".join(field.name for field in missing)
+    items = "".join(f"<li>{escape(field.name)}: {escape(_when(field))}</li>" for field in missing)
     return f'<details><summary class="note">not returned: {escape(names)}</summary><ul>{items}</ul></details>'
 
 
-def _when(field: Absent) -> str:
+def _when(field: MissingField) -> str:
     return "returned always" if field.returned_when == "always" else f"returned when {field.returned_when}"

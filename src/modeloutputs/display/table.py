@@ -1,6 +1,6 @@
-"""What an output holds, field by field: shapes with axis names, dtypes, devices and bytes; for tables of any look.
+"""The content of a table of an output: per field its shape with axis names, dtypes, devices and bytes.
 
-Nothing here raises, whatever the fields hold: tables are drawn unasked, in the middle of somebody's work.
+Nothing here raises, whatever the fields hold: notebooks draw tables unasked.
 """
 
 import math
@@ -15,34 +15,34 @@ from ..output.protocol import OutputLike
 from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, schema_of
 from .text import dtype_of, shape_of, summary
 
-__all__ = ["Absent", "Field", "Inventory", "Line", "Size", "Span", "take_inventory"]
+__all__ = ["FieldRows", "MissingField", "Row", "Size", "StyledText", "TableModel", "table_model"]
 
 Result = TypeVar("Result")
 
 SHOWN_AT_EACH_END = 12
-"""Entries of a field that are shown one by one: so many first ones, and so many last ones."""
+"""Entries of a field to show one by one at its start, and as many at its end."""
 
 LONGEST = 240
-"""Characters of one cell. What is cut off is what a table could not show legibly either."""
+"""Characters in one cell; longer text is cut off."""
 
 
-class Span(NamedTuple):
-    """A piece of text. A quiet one is there to be read second: an axis' name, a word for what is not there."""
+class StyledText(NamedTuple):
+    """A piece of text; axis names and placeholders are dimmed."""
 
     text: str
-    is_quiet: bool = False
+    is_dim: bool = False
 
 
-Text = tuple[Span, ...]
+Text = tuple[StyledText, ...]
 
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes that arrays take by their own shape and dtype, a view as much as a copy."""
+    """Bytes of arrays by shape and dtype; views count like copies."""
 
     count: int
     is_exact: bool
-    """False where a size is not known, as in a trace: it is then not counted."""
+    """False if the size of an array is unknown, as while a compiler traces; that array is not counted."""
 
     def __str__(self) -> str:
         if not self.is_exact:
@@ -51,31 +51,31 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Line:
+class Row:
     """One row of a table: a field, or one entry of a field."""
 
     label: str
     shape: Text
     dtype: str
-    """The type's name where the value is no array."""
+    """The name of the type if the value is not an array."""
 
     device: str
     size: Size | None
-    """None where there is no array."""
+    """None if the value holds no arrays."""
 
 
 @dataclass(frozen=True)
-class Field:
-    """A field, and its entries where it holds several: the first, how many are left out, and the last."""
+class FieldRows:
+    """The row of a field and those of its first and last entries; `left_out` counts the entries between."""
 
-    line: Line
-    first: tuple[Line, ...] = ()
+    row: Row
+    first: tuple[Row, ...] = ()
     left_out: int = 0
-    last: tuple[Line, ...] = ()
+    last: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
-class Absent:
+class MissingField:
     """A field that is None, and what makes a model return it."""
 
     name: str
@@ -83,60 +83,73 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """All that an output holds, and what it could hold."""
+class TableModel:
+    """The content of a table of an output: its present fields and its missing ones."""
 
     title: str
-    fields: tuple[Field, ...]
-    absent: tuple[Absent, ...]
+    fields: tuple[FieldRows, ...]
+    missing: tuple[MissingField, ...]
     size: Size
-    """Of all fields together; an array that stands in two places is counted once."""
+    """Of all fields together; an array in two places is counted once."""
 
 
-def take_inventory(output: OutputLike) -> Inventory:
-    """List what an output holds."""
+def table_model(output: OutputLike) -> TableModel:
+    """Return the content of a table of an output.
+
+    Examples:
+        >>> import numpy as np
+        >>> from jaxtyping import Float
+        >>> from modeloutputs import ModelOutput
+        >>> class Scores(ModelOutput):
+        ...     loss: float | None = None
+        ...     logits: Float[np.ndarray, "batch labels"] | None = None
+        >>> model = table_model(Scores(logits=np.ones((2, 3), np.float32)))
+        >>> row = model.fields[0].row
+        >>> row.label, row.dtype, str(row.size), model.missing[0].returned_when
+        ('logits', 'f32', '24 B', 'labels are passed')
+    """
     cls = type(output)
     schemas: Mapping[str, Schema] = _or_else({}, schema_of, cls)
     fields = tuple(_field(name, value, schemas.get(name, UNKNOWN)) for name, value in output.items())
-    absent = tuple(
-        Absent(_printable(name), _printable(_or_else("the model has it", returned_when, cls, name)))
+    missing = tuple(
+        MissingField(_printable(name), _printable(_or_else("the model has it", returned_when, cls, name)))
         for name in cls.__output_fields__
         if name not in output
     )
     size = _or_else(Size(0, is_exact=False), _size, output)
-    return Inventory(_printable(cls.__name__), fields, absent, size or Size(0, is_exact=True))
+    return TableModel(_printable(cls.__name__), fields, missing, size or Size(0, is_exact=True))
 
 
-def _or_else(otherwise: Result, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function, or return something else where it fails: values may be anything, and their attributes too."""
+def _or_else(fallback: Result, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function returns, or a fallback if it fails: the attributes of values may raise anything."""
     try:
         return function(*arguments)
-    except Exception:  # noqa: BLE001  # a table that fails would hide the output that it is of
-        return otherwise
+    except Exception:  # noqa: BLE001  # a failing table would hide the output that it should show
+        return fallback
 
 
-# -- lines ------------------------------------------------------------------------------------------------------------
+# -- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _field(name: str, value: Any, schema: Schema) -> Field:
-    unknown = Line(_printable(name), (Span("cannot be shown"),), _printable(type(value).__name__), "", None)
-    return _or_else(Field(unknown), _field_with_entries, name, value, schema)
+def _field(name: str, value: Any, schema: Schema) -> FieldRows:
+    unknown = Row(_printable(name), (StyledText("cannot be shown"),), _printable(type(value).__name__), "", None)
+    return _or_else(FieldRows(unknown), _field_with_entries, name, value, schema)
 
 
-def _field_with_entries(name: str, value: Any, schema: Schema) -> Field:
-    line = _line(name, value, schema)
+def _field_with_entries(name: str, value: Any, schema: Schema) -> FieldRows:
+    row = _row(name, value, schema)
     entries = _entries(value, schema)
     left_out = max(len(entries) - 2 * SHOWN_AT_EACH_END, 0)
     split = SHOWN_AT_EACH_END if left_out else len(entries)
     first, last = entries[:split], entries[split + left_out :]
-    return Field(line, tuple(_line(*entry) for entry in first), left_out, tuple(_line(*entry) for entry in last))
+    return FieldRows(row, tuple(_row(*entry) for entry in first), left_out, tuple(_row(*entry) for entry in last))
 
 
-def _line(label: str, value: Any, schema: Schema) -> Line:
+def _row(label: str, value: Any, schema: Schema) -> Row:
     arrays = distinct_arrays(value)
     dtypes = [dtype_of(array) for array in arrays] or ([] if value is None else [type(value).__name__])
     devices = [device for array in arrays for device in _or_else([], _devices, array)]
-    return Line(_printable(label), _cut(_shape(value, schema)), _listed(dtypes), _listed(devices), _size(value))
+    return Row(_printable(label), _cut(_shape(value, schema)), _listed(dtypes), _listed(devices), _size(value))
 
 
 def _entries(value: Any, schema: Schema) -> list[tuple[str, Any, Any]]:
@@ -157,20 +170,20 @@ def _item_schemas(value: Any, schema: Schema) -> list[Schema] | None:
 
 
 def _shape(value: Any, schema: Schema) -> Text:
-    """Describe a value: `batch 2 × seq 8`, `7 × (batch 2 × seq 8)`; runs of like entries are counted."""
+    """Describe a value: `batch 2 × seq 8`, `7 × (batch 2 × seq 8)`; runs of equal entries are counted."""
     if is_array(value):
         return _array_shape(value, schema)
     if value is None:
-        return (Span("not asked for", is_quiet=True),)
+        return (StyledText("not asked for", is_dim=True),)
     if is_nested(value):
         return _runs([(item, own) for _, item, own in _entries(value, schema)])
-    return (Span(_printable(summary(value))),)
+    return (StyledText(_printable(summary(value))),)
 
 
 def _runs(items: list[tuple[Any, Any]]) -> Text:
-    """Count like entries: `7 × (batch 2)`, or `2 of 7 × (batch 2)` where the other five are placeholders."""
+    """Count runs of equal entries: `7 × (batch 2)`, or `2 of 7 × (batch 2)` if the other five are None."""
     if not items:
-        return (Span("empty", is_quiet=True),)
+        return (StyledText("empty", is_dim=True),)
     present = [item for item in items if item[0] is not None]
     runs = [(text, len(list(run))) for text, run in groupby(_entry_shape(*item) for item in present)]
     share = f"{len(present)} of {len(items)}"
@@ -179,7 +192,7 @@ def _runs(items: list[tuple[Any, Any]]) -> Text:
     counted = _joined([_counted(text, str(count) if count > 1 else "") for text, count in runs], ", ")
     if len(present) == len(items):
         return counted
-    return (Span(f"{share}: "), *counted) if counted else (Span(f"{share} asked for", is_quiet=True),)
+    return (StyledText(f"{share}: "), *counted) if counted else (StyledText(f"{share} asked for", is_dim=True),)
 
 
 def _entry_shape(value: Any, schema: Schema) -> Text:
@@ -191,15 +204,15 @@ def _counted(text: Text, count: str) -> Text:
     if not count:
         return text
     has_parts = len(text) > 1 and text[0].text != "("
-    return (Span(f"{count} × "), *(_in_parentheses(text) if has_parts else text))
+    return (StyledText(f"{count} × "), *(_in_parentheses(text) if has_parts else text))
 
 
 def _array_shape(array: Any, schema: Schema) -> Text:
     sizes = shape_of(array)
     if sizes is None:
-        return (Span("of unknown rank"),)
+        return (StyledText("of unknown rank"),)
     if not sizes:
-        return (Span("scalar"),)
+        return (StyledText("scalar"),)
     names = _or_else(None, _axis_names, array, schema) or ("_",) * len(sizes)
     return _joined([_axis(name, size) for name, size in zip(names, sizes, strict=True)], " × ")
 
@@ -209,33 +222,33 @@ def _axis_names(array: Any, schema: Schema) -> tuple[str, ...] | None:
 
 
 def _axis(name: str, size: Any) -> Text:
-    """Name one size, unless its class names it `_`, or by the number that it is."""
+    """Return one size with its axis name, unless that is `_` or a number."""
     text = "?" if size is None else _printable(str(size))
-    name = name.lstrip("#?").partition("=")[0]  # jaxtyping's marks: may be 1, differs per leaf, of this size
+    name = name.lstrip("#?").partition("=")[0]  # jaxtyping's marks: broadcasts, differs per leaf, has this size
     if name == "_" or name.isdigit():
-        return (Span(text),)
-    return Span(_printable(name), is_quiet=True), Span(f"\N{NO-BREAK SPACE}{text}")
+        return (StyledText(text),)
+    return StyledText(_printable(name), is_dim=True), StyledText(f"\N{NO-BREAK SPACE}{text}")
 
 
 def _joined(texts: Iterable[Text], separator: str) -> Text:
-    spans: list[Span] = []
+    pieces: list[StyledText] = []
     for text in texts:
-        spans += [Span(separator), *text] if spans else text
-    return tuple(spans)
+        pieces += [StyledText(separator), *text] if pieces else text
+    return tuple(pieces)
 
 
 def _in_parentheses(text: Text) -> Text:
-    return Span("("), *text, Span(")")
+    return StyledText("("), *text, StyledText(")")
 
 
 def _cut(text: Text) -> Text:
-    """Leave as much of a text as a cell has room for."""
-    room, kept = LONGEST, list[Span]()
-    for span in text:
-        if len(span.text) > room:
-            return (*kept, Span(f"{span.text[:room]} …"))
-        kept.append(span)
-        room -= len(span.text)
+    """Cut a text off at the length of a cell."""
+    room, kept = LONGEST, list[StyledText]()
+    for piece in text:
+        if len(piece.text) > room:
+            return (*kept, StyledText(f"{piece.text[:room]} …"))
+        kept.append(piece)
+        room -= len(piece.text)
     return tuple(kept)
 
 
@@ -244,7 +257,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _printable(text: str, longest: int = LONGEST) -> str:
-    """Return a text on one line: what would move the cursor or turn the direction of writing is spelled out."""
+    """Return a text on one line; characters that move the cursor or reverse the writing direction are escaped."""
     kept = text if len(text) <= longest else f"{text[:longest]} …"
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in kept)
 
@@ -253,10 +266,10 @@ def _printable(text: str, longest: int = LONGEST) -> str:
 
 
 def _devices(array: Any) -> list[str]:
-    devices: Callable[[], Iterable[Any]] | None = getattr(array, "devices", None)  # JAX: there may be several
+    devices: Callable[[], Iterable[Any]] | None = getattr(array, "devices", None)  # JAX arrays may be on several
     if devices is not None:
         return sorted(map(str, devices()))
-    # TensorFlow's name for one is a path, whose end tells.
+    # TensorFlow names devices by a path that ends in `device:CPU:0`.
     device = str(getattr(array, "device", "")).rpartition("device:")
     return [device[2].lower() if device[1] else device[2]] if device[2] else []
 
@@ -268,7 +281,7 @@ def _size(value: Any) -> Size | None:
 
 def _bytes(array: Any) -> int | None:
     sizes = shape_of(array)
-    # TensorFlow's dtypes have a `size`, which is 0 where elements are of no fixed one, as strings are.
+    # TensorFlow's dtypes have a `size` instead, which is 0 for strings.
     width = getattr(array.dtype, "itemsize", None) or getattr(array.dtype, "size", None)
     if sizes is None or not width or not all(isinstance(size, int) for size in sizes):
         return None

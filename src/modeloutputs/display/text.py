@@ -1,4 +1,4 @@
-"""How outputs look when printed: class, then one line a field with dtype and shape; values only on request."""
+"""Outputs and nested values as text: one line per field with dtype and shape, values only on request."""
 
 import dataclasses
 import functools
@@ -12,9 +12,23 @@ __all__ = ["dtype_of", "pformat", "shape_of", "summary"]
 
 
 def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
-    """Format an output as one short block: `Class(` and per field its name, dtype and shape.
+    """Return an output as one short block: `Class(` and per field its name, dtype and shape.
 
-    With `values`, arrays are printed with their elements, as their own framework prints them.
+    Args:
+        output: the output.
+        values: print arrays with their elements, as their own framework does.
+        indent: spaces before each field.
+        width: characters per line that values are wrapped at.
+
+    Examples:
+        >>> import numpy as np
+        >>> from modeloutputs import ModelOutput
+        >>> class Scores(ModelOutput):
+        ...     logits: np.ndarray | None = None
+        >>> print(pformat(Scores(logits=np.ones((2, 3)))))
+        Scores(
+          logits=f64[2,3],
+        )
     """
     pad = " " * indent
     lines = [f"{pad}{name}={_field(value, values, width - indent)}," for name, value in output.items()]
@@ -33,7 +47,13 @@ def _field(value: Any, values: bool, width: int) -> str:
 
 
 def summary(value: Any) -> str:
-    """Describe a nested value in one line: `f32[2,8,384]`, `13 x f32[2,8,384]`, `6 x (4 x f32[2,12,8,32])`."""
+    """Describe a nested value in one line: `f32[2,8,384]`, `13 x f32[2,8,384]`, `6 x (4 x f32[2,12,8,32])`.
+
+    Examples:
+        >>> import numpy as np
+        >>> summary((np.ones(2), np.ones(2), None))
+        '(2 x f64[2], None)'
+    """
     if is_array(value):
         return _array(value)
     if isinstance(value, (list, tuple)):
@@ -46,15 +66,27 @@ def summary(value: Any) -> str:
 
 
 def shape_of(array: Any) -> tuple[Any, ...] | None:
-    """Return an array's sizes, of which some may be unknown or symbols; None where not even their number is known."""
+    """Return the shape of an array; sizes may be None or symbolic, and the result is None if the rank is unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> shape_of(np.ones((2, 3)))
+        (2, 3)
+    """
     try:
         return tuple(array.shape)
     except (TypeError, ValueError):
-        return None  # a tensor of TensorFlow whose rank only a run will tell
+        return None  # a TensorFlow tensor of unknown rank
 
 
 def dtype_of(array: Any) -> str:
-    """Return an array's element type in short: `f32`, `bf16`, `i64`, `bool`."""
+    """Return an array's dtype in short: `f32`, `bf16`, `i64`, `bool`.
+
+    Examples:
+        >>> import numpy as np
+        >>> dtype_of(np.ones(2, np.float32))
+        'f32'
+    """
     name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
     return _short_dtype(name)
 
@@ -73,7 +105,7 @@ def _array(value: Any) -> str:
 
 
 def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:
-    """Runs of like elements are counted, so that 13 hidden states take no more room than one."""
+    """Count runs of equal elements: 13 hidden states take as much room as one."""
     runs = [(text, len(list(run))) for text, run in groupby(map(_item, values))]
     parts = [text if count == 1 else f"{count} x {text}" for text, count in runs]
     if len(parts) == 1 and len(values) > 1:

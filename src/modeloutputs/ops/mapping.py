@@ -1,48 +1,83 @@
-"""Goes through the arrays of one output, or of several alike, knowing the axis names of each."""
+"""Flattens outputs into their arrays, each with its axis names, and builds outputs from what is computed of them.
 
-from collections.abc import Callable, Mapping, Sequence
+An operation flattens its outputs once, looks at the arrays as often as it needs to, and computes from the arrays in
+each place what one or several results hold there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from ..arrays.backends import get_backend
+from ..arrays.base import Backend
 from ..display.text import summary
 from ..errors import ContractError, UsageError
-from ..output import ModelOutput
+from ..output import ModelOutput, field_names
 from ..output.contract import has_rows
-from ..output.nested import ArrayMemo, flat_name, is_array, rebuild
+from ..output.nested import ArrayMemo, children, flat_name, is_array, is_nested, rebuild, walk
 from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, names_axes, schema_of
 
-__all__ = ["Leaf", "Padding", "Walk"]
+__all__ = ["FlatOutputs", "Leaf", "fields_within", "skip_autograph"]
 
 Output = TypeVar("Output", bound=ModelOutput)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _plain: type[dict[str, Any]] = dict
 """Reads fields without the look at the key that outputs take."""
 
-Padding = float | Mapping[str, float] | None
+
+def skip_autograph(function: Function) -> Function:
+    """Keep TensorFlow's AutoGraph from rewriting a function and, for seconds, all that is called from it."""
+    cast("Any", function).autograph_info__ = None
+    return function
+
+
+def fields_within(output: ModelOutput) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of each field of an output and of the outputs within it, absent ones as None."""
+    for _, value in walk(output):
+        if isinstance(value, ModelOutput):
+            yield from ((name, value.get(name)) for name in field_names(value))
+
+
+# -- leaves ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array of an output: where it stands, what its axes are called, and what its padding holds."""
+    """The arrays in one place of outputs of one structure."""
 
-    place: str
+    path: str
     axes: tuple[str, ...]
+    """The name of each axis."""
+
     field: str
+    """The innermost field that holds them."""
+
     fill: float
+    """What padding of this field holds, unless the caller says otherwise."""
+
+    arrays: Sequence[Any] = ()
+    """One array of each output."""
 
     @property
     def row_axis(self) -> int | None:
-        """The axis that holds the rows; None where none does."""
+        """The axis along the rows; None if there is none."""
         return next((i for i, name in enumerate(self.axes) if has_rows(name)), None)
 
-    def padding(self, given: Padding) -> float:
-        """Return what padding holds: the caller's word, else the class's."""
-        return given.get(self.field, self.fill) if isinstance(given, Mapping) else self.fill if given is None else given
+    @property
+    def array(self) -> Any:
+        """The array of the first output."""
+        return self.arrays[0]
+
+    @property
+    def backend(self) -> Backend:
+        """The operations on the first array."""
+        return get_backend(self.arrays[0])
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in its output a value stands, with its annotation."""
+    """The place of a value in its output, with its schema."""
 
     path: str
     schema: Schema
@@ -57,88 +92,194 @@ _places_of: dict[type[ModelOutput], dict[str, _Place]] = {}
 
 
 def _places(cls: type[ModelOutput]) -> dict[str, _Place]:
-    """Return the place of each field, looked up once: in a dictionary, for compilers trace into `functools.cache`."""
+    """Return the place of each field, cached in a dictionary because compilers trace into `functools.cache`."""
     if cls not in _places_of:
         schemas = schema_of(cls)
         _places_of[cls] = {
-            name: _Place(name, schemas[name], name, field.metadata.get("padding", 0))
-            for name, field in cls.__output_fields__.items()
+            name: _Place(name, schemas[name], name, declared.metadata.get("padding", 0))
+            for name, declared in cls.__output_fields__.items()
         }
     return _places_of[cls]
 
 
-class Walk:
-    """Builds an output from what a function returns for the arrays that stand in one place of several outputs.
+# -- structure ------------------------------------------------------------------------------------------------------
 
-    Where it returns None the field goes. Placeholders stay, and an array that stands in two places is one array
-    afterwards too.
+Columns = list[list[Any]]
+"""For each leaf, what each of the results holds in its place."""
+
+
+class _Node(Protocol):
+    """A value of the outputs' structure."""
+
+    def build(self, columns: Columns, count: int) -> list[Any]:
+        """Return this value in each of `count` results."""
+        ...
+
+
+@dataclass(frozen=True)
+class _ArrayNode:
+    index: int
+
+    def build(self, columns: Columns, count: int) -> list[Any]:
+        return columns[self.index]
+
+
+@dataclass(frozen=True)
+class _ConstantNode:
+    value: Any
+
+    def build(self, columns: Columns, count: int) -> list[Any]:
+        return [self.value] * count
+
+
+@dataclass(frozen=True)
+class _NestedNode:
+    like: Any
+    items: list[_Node]
+
+    def build(self, columns: Columns, count: int) -> list[Any]:
+        items = [item.build(columns, count) for item in self.items]
+        return [rebuild(self.like, row) for row in _rows_of(items, count)]
+
+
+@dataclass(frozen=True)
+class _OutputNode:
+    cls: type[ModelOutput]
+    fields: dict[str, _Node]
+
+    def build(self, columns: Columns, count: int) -> list[Any]:
+        built = {name: node.build(columns, count) for name, node in self.fields.items()}
+        present = {name: values for name, values in built.items() if values and values[0] is not None}
+        names = list(present)
+        return [self.cls.unflatten(names, row) for row in _rows_of(list(present.values()), count)]
+
+
+def _rows_of(columns: Columns, count: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*columns, strict=True)) if columns else [()] * count
+
+
+class FlatOutputs(Generic[Output]):
+    """One output, or several of one class and structure, as a list of leaves.
+
+    Arrays in two places are one leaf, and so one array in the results too. Placeholders and other values that are not
+    arrays stay as they are.
+
+    Args:
+        outputs: the outputs.
+
+    Attributes:
+        cls: the class of the outputs.
+        leaves: their arrays.
+
+    Raises:
+        UsageError: there is no output, or they differ in class, fields, layers or values that are not arrays.
+        ContractError: an array's axes are unknown.
     """
 
-    def __init__(self, function: Callable[[Leaf, list[Any]], Any]) -> None:
-        self._function = function
-        self._memo = ArrayMemo()
-
-    def outputs(self, outputs: Sequence[Output], within: str = "") -> Output:
-        """Build the output; `within` is the path before its fields' names.
-
-        Raises:
-            UsageError: the outputs differ in class, fields, layers or values that are no arrays.
-            ContractError: an array's axes are not known.
-        """
+    def __init__(self, outputs: Sequence[Output]) -> None:
         if not outputs:
-            raise UsageError("there are no outputs to join; pass one at least")
+            raise UsageError("outputs is empty; pass at least one output")
+        self.cls = type(outputs[0])
+        self.leaves: list[Leaf] = []
+        self._memo = ArrayMemo()
+        self._root = self._flatten_outputs(outputs, "")
+
+    def map(self, function: Callable[[Leaf], Any]) -> Output:
+        """Return an output with what the function returns for each leaf; a field for which that is None is absent."""
+        return self.map_several(lambda leaf: [function(leaf)], 1)[0]
+
+    def map_several(self, function: Callable[[Leaf], list[Any]], count: int) -> list[Output]:
+        """Return several outputs: for each leaf the function returns what each of them holds in its place."""
+        return self._root.build([function(leaf) for leaf in self.leaves], count)
+
+    def _flatten_outputs(self, outputs: Sequence[ModelOutput], prefix: str) -> _OutputNode:
         first, cls = outputs[0], type(outputs[0])
         for i, other in enumerate(outputs):
             _check_alike(first, other, i)
         places = _places(cls)
-        values: dict[str, Any] = {}
+        fields: dict[str, _Node] = {}
         for name in first.keys():  # noqa: SIM118  # keys() is the way that compilers trace
-            place = replace(places[name], path=f"{within}{name}") if within else places[name]
-            value = self._value(place, [_plain.__getitem__(output, name) for output in outputs])
-            if value is not None:
-                values[name] = value
-        return cls.unflatten(values.keys(), values.values())
+            place = replace(places[name], path=f"{prefix}{name}") if prefix else places[name]
+            fields[name] = self._flatten(place, [_plain.__getitem__(output, name) for output in outputs])
+        return _OutputNode(cls, fields)
 
-    def _value(self, place: _Place, values: list[Any]) -> Any:
+    def _flatten(self, place: _Place, values: list[Any]) -> _Node:
         first = values[0]
         if is_array(first):
-            return self._arrays(place, values)
+            return self._flatten_arrays(place, values)
         if isinstance(first, ModelOutput):
-            return self.outputs(cast("list[ModelOutput]", values), f"{place.path}.")
-        if isinstance(first, (tuple, list, Mapping)):
-            return self._nested(place, values)
+            return self._flatten_outputs(values, f"{place.path}.")
+        if is_nested(first):
+            return self._flatten_nested(place, values)
         if first is not None and names_axes(place.schema):
-            raise _undescribed(place, first)  # whatever arrays it may hold, nothing would be done to them
-        for i, value in enumerate(values):
-            alike = value is first or (not is_array(value) and type(value) is type(first) and value == first)
-            if not alike:
-                raise UsageError(
-                    f"{place.path} is {summary(first)} in outputs[0] and {summary(value)} in outputs[{i}]; "
-                    "outputs are joined with the same layers and settings in each"
-                )
-        return first
+            raise _without_axes(place, first)  # it may hold arrays, which no operation would reach
+        _check_equal(place, values)
+        return _ConstantNode(first)
 
-    def _nested(self, place: _Place, values: list[Any]) -> Any:
+    def _flatten_arrays(self, place: _Place, arrays: list[Any]) -> _Node:
+        leaf = _leaf(place, arrays)
+        # With other axes, as an encoder's states among a decoder's have, the same array is treated in another way.
+        index = self._memo.get(arrays, lambda: self._add(leaf), leaf.axes, leaf.fill)
+        return _ArrayNode(index)
+
+    def _add(self, leaf: Leaf) -> int:
+        self.leaves.append(leaf)
+        return len(self.leaves) - 1
+
+    def _flatten_nested(self, place: _Place, values: list[Any]) -> _Node:
         first = values[0]
-        keys = _keys(first)
+        keys = [key for key, _ in children(first)]
         for i, value in enumerate(values):
             if not _same_kind(value, first) or len(value) != len(keys) or not _has_keys(value, keys):
                 raise _differing(place, first, value, i)
         schemas = item_schemas(matching_option(place.schema, first), first)
-        if schemas is None:
-            if keys and names_axes(place.schema):
-                raise _undescribed(place, first)
-            schemas = [UNKNOWN] * len(keys)
+        if schemas is None and keys and names_axes(place.schema):
+            raise _without_axes(place, first)
+        schemas = schemas or [UNKNOWN] * len(keys)
         items = [
-            self._value(place.item(key, item), [value[key] for value in values])
-            for key, item in zip(keys, schemas, strict=True)
+            self._flatten(place.item(key, schema), [value[key] for value in values])
+            for key, schema in zip(keys, schemas, strict=True)
         ]
-        return rebuild(first, items)
+        return _NestedNode(first, items)
 
-    def _arrays(self, place: _Place, arrays: list[Any]) -> Any:
-        leaf = _leaf(place, arrays)
-        # Where the axes are others, as of an encoder's states among a decoder's, what is done with it is another thing.
-        return self._memo.get(arrays, lambda: self._function(leaf, arrays), leaf.axes, leaf.fill)
+
+# -- axes -----------------------------------------------------------------------------------------------------------
+
+
+def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
+    first = arrays[0]
+    kind, rank = cast("type[Any]", type(first)), len(first.shape)
+    largest = first
+    for i, array in enumerate(arrays):
+        if type(array) is not kind and not is_array(array):
+            raise _differing(place, first, array, i)
+        if len(array.shape) != rank:
+            # Outputs that were concatenated before have a list of losses, and others one loss.
+            if not _is_of_the_batch(place, first) or not _is_of_the_batch(place, array):
+                raise _differing(place, first, array, i)
+            largest = max(largest, array, key=lambda array: len(array.shape))
+    axes = _axes(place, largest)
+    if axes is None:
+        raise _without_axes(place, first)
+    return Leaf(place.path, axes, place.field, place.fill, arrays)
+
+
+def _axes(place: _Place, array: Any) -> tuple[str, ...] | None:
+    """Return the axis names of an array; a number of the batch has an axis after outputs were concatenated."""
+    schema, rank = matching_option(place.schema, array), len(array.shape)
+    axes = axes_of(schema, rank)
+    if axes is None and not rank and not names_axes(place.schema):
+        return ()  # a number needs no names
+    return ("parts",) if axes is None and rank == 1 and axes_of(schema, 0) == () else axes
+
+
+def _is_of_the_batch(place: _Place, array: Any) -> bool:
+    """Return whether an array is a number of the whole batch, or a list of such."""
+    axes = _axes(place, array) if len(array.shape) < 2 else None
+    return axes is not None and not any(map(has_rows, axes))
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------
 
 
 def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:
@@ -150,12 +291,20 @@ def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:
         name = next(name for name in first.__output_fields__ if (name in first) != (name in other))
         has, lacks = (0, index) if name in first else (index, 0)
         raise UsageError(
-            f"outputs[{has}] has {name} and outputs[{lacks}] has not; drop it, or return it from each call"
+            f"outputs[{has}] has {name} but outputs[{lacks}] does not; drop it, or return it from every call"
         )
 
 
+def _check_equal(place: _Place, values: list[Any]) -> None:
+    first = values[0]
+    for i, value in enumerate(values):
+        alike = value is first or (not is_array(value) and type(value) is type(first) and value == first)
+        if not alike:
+            raise _differing(place, first, value, i, "layers and settings")
+
+
 def _same_kind(left: Any, right: Any) -> bool:
-    # A tuple of a class of its own, as caches are, is a tuple.
+    # A tuple subclass, such as our caches, counts as a tuple.
     return type(left) is type(right) or all(
         isinstance(left, kind) == isinstance(right, kind) for kind in (tuple, list, Mapping)
     )
@@ -165,57 +314,20 @@ def _has_keys(value: Any, keys: list[Any]) -> bool:
     return not isinstance(value, Mapping) or all(key in value for key in keys)
 
 
-def _keys(value: Any) -> list[Any]:
-    return list(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else list(range(len(value)))
-
-
-def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
-    first = arrays[0]
-    kind, rank = cast("type[Any]", type(first)), len(first.shape)
-    largest = first
-    for i, array in enumerate(arrays):
-        if type(array) is not kind and not is_array(array):
-            raise _differing(place, first, array, i)
-        if len(array.shape) != rank:
-            # Losses of outputs that were joined before, among those of others.
-            if not _is_listed(place, first) or not _is_listed(place, array):
-                raise _differing(place, first, array, i)
-            largest = max(largest, array, key=lambda array: len(array.shape))
-    axes = _axes(place, largest)
-    if axes is None:
-        raise _undescribed(place, first)
-    return Leaf(place.path, axes, place.field, place.fill)
-
-
-def _axes(place: _Place, array: Any) -> tuple[str, ...] | None:
-    """Return the axis names of an array; one number of the batch has an axis once outputs were joined."""
-    schema, rank = matching_option(place.schema, array), len(array.shape)
-    axes = axes_of(schema, rank)
-    if axes is None and not rank and not names_axes(place.schema):
-        return ()  # a number needs no names
-    return ("parts",) if axes is None and rank == 1 and axes_of(schema, 0) == () else axes
-
-
-def _is_listed(place: _Place, array: Any) -> bool:
-    """Whether an array is a number of the batch, or a list of such."""
-    axes = _axes(place, array) if len(array.shape) < 2 else None
-    return axes is not None and not any(map(has_rows, axes))
-
-
-def _differing(place: _Place, first: Any, value: Any, index: int) -> UsageError:
+def _differing(place: _Place, first: Any, value: Any, index: int, same: str = "layers") -> UsageError:
     return UsageError(
         f"{place.path} is {summary(first)} in outputs[0] and {summary(value)} in outputs[{index}]; "
-        "outputs are joined with the same layers in each"
+        f"outputs can be joined only with the same {same} in each"
     )
 
 
-def _undescribed(place: _Place, value: Any) -> ContractError:
+def _without_axes(place: _Place, value: Any) -> ContractError:
+    found = f"{place.path} is {summary(value)}"
     if names_axes(place.schema):
         return ContractError(
-            f"{place.path} is {summary(value)} of {type(value).__name__}, which has not the axes that its class names; "
-            "hold it against them with check(), or drop it first"
+            f"{found} of {type(value).__name__}, whose axes do not match its annotation; "
+            "run check() for details, or drop the field"
         )
     return ContractError(
-        f"{place.path} is {summary(value)}, and its class does not say which axes these are; "
-        "annotate the field, as in Float[Tensor, 'batch seq hidden']"
+        f"{found}, but its class does not name the axes; annotate the field, as in Float[Tensor, 'batch seq hidden']"
     )

@@ -1,5 +1,6 @@
-"""What an output is: container, definition, contract and equality. Imports no framework."""
+"""Outputs of models: the container, its definition and contract, nested values and equality. Imports no framework."""
 
-from .container import ALWAYS, ModelOutput, field_names
+from .container import ALWAYS, ModelOutput
+from .fields import field_names
 
 __all__ = ["ALWAYS", "ModelOutput", "field_names"]

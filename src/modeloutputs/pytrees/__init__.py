@@ -1,30 +1,34 @@
-"""Makes every output class a tree node of each framework that is, or later gets, imported. Imports none itself."""
+"""Registers output classes as tree nodes of every framework, at once or when it is imported. Imports none itself."""
 
 import importlib
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-if TYPE_CHECKING:
-    from ..output import ModelOutput
+from ..output.protocol import OutputLike
 
 __all__ = ["find", "register"]
 
-_classes: "list[type[ModelOutput]]" = []
+_classes: list[type[OutputLike]] = []
 
 
-def register(cls: "type[ModelOutput]") -> None:
-    """Register an output class with the frameworks imported so far, and with those imported later."""
+def register(cls: type[OutputLike]) -> None:
+    """Register an output class with the frameworks imported so far and with those imported later."""
     _classes.append(cls)
     for framework in _REGISTRARS:
         if _is_imported(framework):
             _registrar(framework)(cls)
 
 
-def find(name: str) -> "type[ModelOutput] | None":
-    """Return the output class of that `module.qualname`, the latest where a notebook has defined it again."""
+def find(name: str) -> type[Any] | None:
+    """Return the output class with that `module.qualname`; the latest, if a notebook has defined it repeatedly.
+
+    Examples:
+        >>> find("modeloutputs.torch.outputs.NoSuchOutput") is None
+        True
+    """
     matches = [cls for cls in _classes if f"{cls.__module__}.{cls.__qualname__}" == name]
     return matches[-1] if matches else None
 
@@ -43,16 +47,16 @@ _REGISTRARS = {
     "tensorflow": ("tensorflow", "register"),
     "keras": ("tensorflow", "register_with_keras"),
 }
-"""Which function of which module here registers a class with what, once it is imported."""
+"""By framework module: the submodule here and its function that registers a class once that module is imported."""
 
 
-def _registrar(framework: str) -> "Callable[[type[ModelOutput]], None]":
+def _registrar(framework: str) -> Callable[[type[OutputLike]], None]:
     module, function = _REGISTRARS[framework]
     return getattr(importlib.import_module(f".{module}", __name__), function)
 
 
 class _ImportWatcher:
-    """Sees the import of a framework coming and has all output classes registered once it is done."""
+    """Finder that defers to the others and, for a framework, wraps the loader that they found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -72,7 +76,7 @@ class _ImportWatcher:
 
 
 class _NotifyingLoader:
-    """Executes a module with its own loader, puts that loader back, then registers the output classes."""
+    """Executes a module with its own loader, restores that loader, then registers the output classes."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader

@@ -1,38 +1,36 @@
-"""Outputs as nodes of JAX's trees, in what `jax.export` writes and in Flax's state dicts."""
+"""Outputs as nodes of JAX pytrees, in the files of `jax.export` and in Flax state dicts."""
 
 import importlib
 import operator
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UsageError
+from ..output.protocol import OutputLike
 from . import find
-
-if TYPE_CHECKING:
-    from ..output import ModelOutput
 
 __all__ = ["register", "register_for_export", "register_with_flax"]
 
 
-def register(cls: "type[ModelOutput]") -> None:
-    """Make an output class a node of JAX's trees."""
+def register(cls: type[OutputLike]) -> None:
+    """Make an output class a node of JAX pytrees."""
     from jax import tree_util
 
     names = tuple(cls.__output_fields__)
     keys: list[Any] = [tree_util.GetAttrKey(name) for name in names]
     new, update, defaulted = cls.__new__, dict[str, Any].update, cls.__output_defaulted__
 
-    # As JAX has it for its own containers, an absent field is a None in its place: `in_axes`, shardings and filters
-    # say None of one field, and are then still of the structure that the output has.
-    children: Callable[[ModelOutput], tuple[Any, ...]] = (
+    # As in JAX's own containers, an absent field is None in its place, so `in_axes`, shardings and filters that have
+    # None for a field keep the structure of the output.
+    children: Callable[[Any], tuple[Any, ...]] = (
         operator.attrgetter(*names) if len(names) > 1 else lambda output: tuple(map(output.get, names))
     )
 
-    def unflatten(_: object, values: Iterable[Any]) -> "ModelOutput":
-        # `cls.unflatten` for the fields that are not None, written out: each call of a compiled function waits for it.
-        output = new(cls)
+    def unflatten(_: object, values: Iterable[Any]) -> OutputLike:
+        # `cls.unflatten` for the fields that are not None, written out: it is part of each call of a compiled function.
+        output: Any = new(cls)
         attributes = output.__dict__
-        for name, value in zip(names, values):  # noqa: B905  # JAX has counted them; `strict` would take as long again
+        for name, value in zip(names, values):  # noqa: B905  # JAX has counted them; `strict` would double the time
             if value is not None:
                 attributes[name] = value
         update(output, attributes)
@@ -48,8 +46,8 @@ def register(cls: "type[ModelOutput]") -> None:
     )
 
 
-def register_for_export(cls: "type[ModelOutput]") -> None:
-    """Let `jax.export` write and read an output class, by its name and its fields' names."""
+def register_for_export(cls: type[OutputLike]) -> None:
+    """Let `jax.export` write and read an output class by its name and the names of its fields."""
     import json
 
     from jax import export
@@ -67,12 +65,12 @@ def register_for_export(cls: "type[ModelOutput]") -> None:
 
     try:
         register_as(name)
-    except ValueError:  # defined again, as in a notebook; what was exported with either is read back as the later
-        register_as(_NameAgain(name))
+    except ValueError:  # redefined, as in a notebook; files of either definition are read as the latest
+        register_as(_UniqueName(name))
 
 
-class _NameAgain(str):
-    """A name that JAX writes down as it is, but does not take for the same one that it knows already."""
+class _UniqueName(str):
+    """A name that JAX writes like any other, but that equals no registered one."""
 
     __slots__ = ()
     __hash__ = object.__hash__
@@ -84,14 +82,14 @@ class _NameAgain(str):
         return self is not other
 
 
-def register_with_flax(cls: "type[ModelOutput]") -> None:
-    """Let `flax.serialization` take an output class as it takes its own dataclasses."""
+def register_with_flax(cls: type[OutputLike]) -> None:
+    """Let `flax.serialization` handle an output class like its own dataclasses."""
     serialization: Any = importlib.import_module("flax.serialization")
 
-    def to_state(output: "ModelOutput") -> dict[str, Any]:
+    def to_state(output: OutputLike) -> dict[str, Any]:
         return serialization.to_state_dict(output.to_dict())
 
-    def from_state(output: "ModelOutput", state: dict[str, Any]) -> "ModelOutput":
+    def from_state(output: OutputLike, state: dict[str, Any]) -> OutputLike:
         if state.keys() != output.keys():
             raise UsageError(
                 f"the state has {', '.join(state)}, where {cls.__name__} holds {', '.join(output.keys())}; "

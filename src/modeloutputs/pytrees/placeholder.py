@@ -1,13 +1,13 @@
-"""Layers that were not asked for, in trees that take None for a leaf."""
+"""The placeholder for layers that were not requested, in trees where None is a leaf."""
 
-__all__ = ["NOT_ASKED_FOR", "NotAskedFor"]
+__all__ = ["PLACEHOLDER", "Placeholder"]
 
 
-class NotAskedFor:
-    """In PyTorch's trees the place of a layer that was not asked for: a node without leaves, rebuilt as None.
+class Placeholder:
+    """A node without leaves that replaces None in a tuple of layers and is rebuilt as None.
 
-    None itself is a leaf there, and one that `vmap`, `grad` and all that map over tensors refuse.
+    None itself is a leaf of PyTorch's trees, which `vmap`, `grad` and other maps over tensors refuse.
     """
 
 
-NOT_ASKED_FOR = NotAskedFor()
+PLACEHOLDER = Placeholder()

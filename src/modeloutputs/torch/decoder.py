@@ -15,14 +15,23 @@ from torch import Tensor, nn
 from ..generation.beams import Candidates, candidates_per_beam
 from ..generation.prompt import Prompt
 from ..generation.settings import GenerationSettings
-from ..output import ModelOutput
+from ..output.nested import map_arrays
 from .attention import compute_dtype
 from .cache import Cache, PastKeyValues
+from .layers import select_layers
 from .sampling import FILTERS, force_tokens, penalise_repetition, sample_token, sample_tokens
 from .stack import Stack
 from .steps import Steps, can_step
 
-__all__ = ["CROSS_INPUTS", "SEQ2SEQ_INPUTS", "Decoder", "GenerativeModel", "accepted_inputs", "select_rows"]
+__all__ = [
+    "CROSS_INPUTS",
+    "SEQ2SEQ_INPUTS",
+    "Decoder",
+    "GenerativeModel",
+    "accepted_inputs",
+    "check_layer_selections",
+    "select_rows",
+]
 
 CROSS_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
 SEQ2SEQ_INPUTS = ("decoder_input_ids", "encoder_outputs")
@@ -53,6 +62,17 @@ def accepted_inputs(model: GenerativeModel) -> tuple[str, ...]:
     return CROSS_INPUTS if stacks[-1].settings.cross_attention else ()
 
 
+def check_layer_selections(model: GenerativeModel, settings: GenerationSettings) -> None:
+    """Refuse indices of layers that the model does not have, before it has generated anything.
+
+    Raises:
+        InputError: naming the setting and the index.
+    """
+    for stack in _stacks(model):
+        select_layers(settings.output_hidden_states, len(stack) + 1, "output_hidden_states")
+        select_layers(settings.output_attentions, len(stack), "output_attentions")
+
+
 def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None:
     """Return an empty cache with room for `capacity` positions; None if the model keeps none."""
     if not model.keeps_cache:
@@ -72,16 +92,8 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
 
 
 def select_rows(value: Any, rows: Tensor) -> Any:
-    """Return these rows of all tensors in a nested value."""
-    if isinstance(value, Tensor):
-        return value.index_select(0, rows)
-    if isinstance(value, ModelOutput):
-        return type(value)(**{name: select_rows(item, rows) for name, item in value.items()})
-    if isinstance(value, dict):
-        return {name: select_rows(item, rows) for name, item in cast("dict[str, Any]", value).items()}
-    return (
-        tuple(select_rows(item, rows) for item in cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
-    )
+    """Return a nested value with these rows of each tensor."""
+    return map_arrays(lambda tensor: tensor.index_select(0, rows), value)
 
 
 class Decoder:

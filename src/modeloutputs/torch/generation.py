@@ -21,7 +21,7 @@ from ..generation.settings import GenerationSettings
 from ..generation.special_tokens import read_special_tokens, write_special_tokens
 from ..output import ALWAYS, ModelOutput
 from .cache import PastKeyValues
-from .decoder import CROSS_INPUTS, SEQ2SEQ_INPUTS, Decoder, accepted_inputs, select_rows
+from .decoder import CROSS_INPUTS, SEQ2SEQ_INPUTS, Decoder, accepted_inputs, check_layer_selections, select_rows
 from .inputs import check_ids
 
 __all__ = ["GenerateOutput", "GenerationMixin"]
@@ -213,6 +213,7 @@ class GenerationMixin:
         inputs = {name: options[name] for name in names if options.get(name) is not None}
         self._check_inputs(inputs)
         settings = GenerationSettings.of({name: value for name, value in options.items() if name not in names})
+        check_layer_selections(self, settings)
         tokens, mask, inputs = self.prepare_prompt(input_ids, attention_mask, inputs, settings)
         check_ids(tokens, self.config.vocab_size, "input_ids")
         prompt = Prompt.of(_to_int64(tokens), _to_bool(mask), settings, self.generation_limits)

@@ -1,0 +1,138 @@
+"""Prompts: padded on the left, with the room and the special tokens that a model leaves them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modeloutputs.errors import InputError
+from modeloutputs.generation.prompt import ModelLimits, Prompt, pad_left
+from modeloutputs.generation.settings import GenerationSettings
+
+from ..support.tiny_text import tokenizer
+
+LIMITS = ModelLimits(99, 40, {"eos_token_id": [7, 8], "pad_token_id": [3], "forced_eos_token_id": [55]})
+
+
+def prompt_of(length: int, limits: ModelLimits = LIMITS, rows: int = 1, **options: Any) -> Prompt:
+    return Prompt.of(np.ones((rows, length), np.int64), None, GenerationSettings(**options), limits)
+
+
+# -- padding ----------------------------------------------------------------------------------------------------------
+
+
+def test_padding_moves_before_the_prompts_and_what_is_inside_stays():
+    tokens = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 9, 0, 0], [1, 0, 2, 0]])
+    found, mask = pad_left(tokens, tokens != 0)
+    assert found.tolist() == [[1, 2, 3, 4], [0, 0, 5, 6], [0, 0, 7, 8], [0, 0, 0, 9], [0, 1, 0, 2]]
+    assert mask is not None
+    assert mask.tolist() == (found != 0).tolist()
+
+
+@pytest.mark.parametrize("mask", [None, np.ones((1, 2), np.bool_)])
+def test_a_mask_that_masks_nothing_is_dropped(mask: Any):
+    tokens = np.array([[0, 5]])
+    found, kept = pad_left(tokens, mask)
+    assert kept is None
+    assert found is tokens
+
+
+# -- lengths ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "expected"),
+    [
+        (5, {"max_new_tokens": 9}, 9),
+        (30, {}, 11),  # the last token is never read, so it needs no position
+        (30, {"output_hidden_states": True}, 10),
+        (30, {"output_attentions": [0]}, 10),
+        (40, {}, 1),
+        (5, {"max_new_tokens": 36}, 36),
+    ],
+)
+def test_new_tokens_fit_the_positions(length: int, options: dict[str, Any], expected: int):
+    assert prompt_of(length, **options).max_new_tokens == expected
+    assert LIMITS.max_new_tokens(GenerationSettings(**options), length) == expected
+
+
+def test_128_by_default_where_there_are_as_many_positions():
+    assert prompt_of(5, ModelLimits(99, 200, {})).max_new_tokens == 128
+
+
+# -- special tokens ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("special", "options", "eos_ids", "fill_id"),
+    [
+        ({"eos_token_id": [7, 8], "pad_token_id": [3]}, {}, [7, 8], 3),
+        ({"eos_token_id": [7, 8]}, {}, [7, 8], 7),
+        ({}, {}, [], 0),
+        ({"eos_token_id": [7], "pad_token_id": [3]}, {"eos_token_id": (), "pad_token_id": 4}, [], 4),
+        ({"eos_token_id": [7]}, {"eos_token_id": [12, 13]}, [12, 13], 12),
+        ({}, {"eos_token_id": 5}, [5], 5),
+    ],
+)
+def test_arguments_take_precedence_over_the_checkpoint(
+    special: dict[str, list[int]], options: dict[str, Any], eos_ids: list[int], fill_id: int
+):
+    prompt = prompt_of(3, ModelLimits(99, 40, special), **options)
+    assert (prompt.eos_ids, prompt.fill_id) == (eos_ids, fill_id)
+
+
+@pytest.mark.parametrize("new", [1, 2, 6])
+def test_forced_tokens_have_their_positions(new: int):
+    limits = ModelLimits(99, 40, {"forced_bos_token_id": [44], "forced_eos_token_id": [55]})
+    prompt = prompt_of(1, limits, max_new_tokens=new)
+    expected = [[44], *[[]] * (new - 2), [55]] if new > 1 else [[55]]
+    assert [prompt.forced_at(position) for position in range(1, 1 + new)] == expected
+    longer = prompt_of(4, limits, max_new_tokens=new)
+    assert [longer.forced_at(position) for position in range(4, 4 + new)] == [*[[]] * (new - 1), [55]]
+
+
+def test_a_token_is_forced_first_where_none_is_forced_last():
+    prompt = prompt_of(1, ModelLimits(99, 40, {"forced_bos_token_id": [44]}), max_new_tokens=1)
+    assert prompt.forced_at(1) == [44]
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+ROW = np.ones((1, 5), np.int64)
+REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
+    "empty": (ROW[:, :0], None, {}, "the prompt has shape (1, 0); expected at least one row and one token"),
+    "no rows": (ROW[:0], None, {}, "the prompt has shape (0, 5)"),
+    "mask": (ROW, np.ones((1, 4), np.bool_), {}, "attention_mask has shape (1, 4); expected (1, 5), the prompt's"),
+    "masked": (ROW, np.zeros((1, 5), np.bool_), {}, "attention_mask masks a whole prompt; expected at least one token"),
+    "full": (np.ones((1, 41), np.int64), None, {}, "a prompt of 41 and 1 new tokens exceed the model's max_position_"),
+    "too many": (ROW, None, {"max_new_tokens": 37}, "a prompt of 5 and 37 new tokens exceed the model's"),
+    "read too": (ROW, None, {"max_new_tokens": 36, "output_hidden_states": True}, "a prompt of 5 and 36 new tokens"),
+    "beams": (ROW, None, {"num_beams": 100}, "num_beams is 100; the first step has only the 99 tokens of the"),
+    "pad": (ROW, None, {"pad_token_id": 99}, "pad_token_id is 99; expected 0 to 98"),
+    "end": (ROW, None, {"eos_token_id": [5, -1]}, "eos_token_id is -1; expected 0 to 98"),
+}
+
+
+@pytest.mark.parametrize(("tokens", "mask", "options", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_in_one_line(tokens: Any, mask: Any, options: dict[str, Any], message: str):
+    with pytest.raises(InputError) as raised:
+        Prompt.of(tokens, mask, GenerationSettings(**options), LIMITS)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_longest_continuation_is_named():
+    with pytest.raises(InputError, match="or pass max_new_tokens=36 or less"):
+        prompt_of(5, max_new_tokens=37)
+    with pytest.raises(InputError, match="or pass max_new_tokens=0 or less"):
+        prompt_of(50)
+
+
+def test_rows_that_stop_at_different_places_need_padding():
+    options = {"stop_strings": "a", "tokenizer": tokenizer(), "eos_token_id": ()}
+    limits = ModelLimits(99, 40, {})
+    assert prompt_of(5, limits, **options).fill_id == 0
+    for more in ({"rows": 2}, {"do_sample": True, "num_return_sequences": 2}):
+        with pytest.raises(InputError, match="stop_strings may end some rows before others, which then need padding"):
+            prompt_of(5, limits, **options, **more)
+    assert prompt_of(5, limits, rows=2, **options, pad_token_id=3).fill_id == 3
