@@ -60,7 +60,8 @@ def assert_same(found: Any, expected: Any, *, tolerance: float = 0, place: str =
     assert _class(found) is _class(expected), place
     children, others = _children(found), _children(expected)
     if others is not None:
-        assert list(children) == list(others), place
+        assert children.keys() == others.keys(), place
+        assert type(expected) is dict or list(children) == list(others), place
         for key, item in others.items():
             assert_same(children[key], item, tolerance=tolerance, place=f"{place}.{key}")
     elif hasattr(expected, "dtype"):
@@ -71,7 +72,9 @@ def assert_same(found: Any, expected: Any, *, tolerance: float = 0, place: str =
 
 def assert_values(found: Any, expected: Any, place: str = "") -> None:
     """Assert that a nested value of any framework has these dtypes, shapes and bits, in these plain containers."""
-    assert_same(values(found), expected, place=place)
+    found = values(found)
+    assert list(leaves(found)) == list(leaves(expected)), place
+    assert_same(found, expected, place=place)
 
 
 def _class(value: Any) -> type:
