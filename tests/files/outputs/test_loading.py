@@ -382,6 +382,7 @@ MISSING = """
 import sys
 sys.modules["torch"] = None
 import modeloutputs
+print(modeloutputs.load(sys.argv[2]).states.tolist(), sys.modules.keys() & {"tests", "jax", "tensorflow"})
 loaded = modeloutputs.load(sys.argv[1])
 print(type(loaded).__name__, type(loaded).__module__, type(loaded.last_hidden_state).__module__, list(loaded.keys()))
 there = modeloutputs.load(sys.argv[1], "jax")
@@ -400,7 +401,10 @@ print("modeloutputs.torch.outputs" in sys.modules)
 def test_a_file_loads_where_its_framework_is_missing(tmp_path: Path):
     original = full(class_named("BaseModelOutputWithPast"), **EQUAL_LENGTHS)
     save(original, tmp_path / "file")
-    generic, there, sums, refusal, imported = run_code(MISSING, tmp_path / "file", cwd=tmp_path).splitlines()
+    save(Custom(states=numbers(2)), tmp_path / "users")
+    printed = run_code(MISSING, tmp_path / "file", tmp_path / "users", cwd=tmp_path)
+    users, generic, there, sums, refusal, imported = printed.splitlines()
+    assert users == "[0.0, 1.0] set()"  # no framework is imported for NumPy's arrays in an unknown class
     assert generic == f"BaseModelOutputWithPast modeloutputs.files.outputs numpy {list(original.keys())}"
     assert there == "FlaxBaseModelOutputWithPast modeloutputs.flax.outputs dict True"
     assert len({round(float(value), 3) for value in sums.split()}) == 1
