@@ -1,4 +1,4 @@
-"""What all models share: loading, saving, initial weights, gradient checkpointing."""
+"""The base of all models: loading, saving, initial weights, gradient checkpointing."""
 
 import dataclasses
 import inspect
@@ -83,6 +83,21 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
             InputError: invalid setting, option, dtype or device.
+
+        Examples:
+            >>> import tempfile
+            >>> from modeloutputs.torch import BertConfig, BertModel
+            >>> config = BertConfig(
+            ...     vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+            ... )
+            >>> folder = tempfile.mkdtemp()
+            >>> BertModel(config).save_pretrained(folder)
+            >>> model = BertModel.from_pretrained(folder, hidden_dropout_prob=0.0)
+            >>> model(torch.tensor([[1, 2, 3]]))
+            BaseModelOutputWithPooling(
+              last_hidden_state=f32[1,3,8],
+              pooler_output=f32[1,8],
+            )
         """
         target = _resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
