@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..architectures import Config
 from ..architectures.layers import LayerPaths
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
+from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
 from ..files.weights import MatchedNames, canonical_name
@@ -23,6 +23,7 @@ from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
+from .placement import resolve_device, resolve_dtype
 from .stack import Call, Stack
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
@@ -99,7 +100,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
               pooler_output=f32[1,8],
             )
         """
-        target = _resolve_device(device)
+        target = resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
         settings, options = cls._settings(folder, config, overrides)
         with loading(cls):
@@ -110,7 +111,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             source,
             cls.weight_names,
             tied=settings.tie_word_embeddings,
-            dtype=_resolve_dtype(dtype, settings, source),
+            dtype=resolve_dtype(dtype, settings, source),
             device=target,
         )
         model._report_missing(matched, source, folder)
@@ -372,30 +373,3 @@ class Packed(Protocol):
 def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:
     """Call a model within another: it returns an output, whatever the configuration says of the outer model's."""
     return model(*inputs, return_dict=True, **options)
-
-
-def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
-    if isinstance(dtype, str) and dtype == "auto":
-        stored = {tensor.dtype for tensor in source.values()}
-        floating = [d for d in stored if d.is_floating_point]
-        dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
-    resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
-    return resolved
-
-
-def _resolve_device(device: torch.device | str) -> torch.device:
-    """Return a device that can hold weights here, before any are read.
-
-    Raises:
-        InputError: the device is unavailable, or has no memory.
-    """
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise InputError(f"device is {device!r}, which cannot be used here: {first_line(error)}") from None
-    if resolved.type == "meta":
-        raise InputError("device is 'meta', which holds no weights; build the model under torch.device('meta') instead")
-    return resolved
