@@ -32,20 +32,39 @@ class Scaled(BertModel):
         return super().forward(*args, **kwargs)
 
 
+class Plain(BertModel):
+    """A model that notes whether it was being loaded when it was built."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.was_loading = is_loading(self)
+
+
 def test_loading_ends_with_its_block() -> None:
-    assert not is_loading()
-    with loading():
-        assert is_loading()
-        with loading():
-            assert is_loading()
-        assert is_loading()
-    with pytest.raises(KeyError), loading():
+    assert not Plain(BertConfig(**SIZES)).was_loading
+    with loading(Plain):
+        assert Plain(BertConfig(**SIZES)).was_loading
+        with loading(Scaled):
+            assert not Plain(BertConfig(**SIZES)).was_loading
+        assert Plain(BertConfig(**SIZES)).was_loading
+    with pytest.raises(KeyError), loading(Plain):
         raise KeyError
-    assert not is_loading()
+    assert not Plain(BertConfig(**SIZES)).was_loading
+
+
+def test_a_model_that_a_subclass_adds_is_built_with_values() -> None:
+    class Holder(BertModel):
+        def __init__(self, config: BertConfig) -> None:
+            super().__init__(config)
+            self.side = BertModel(config)
+
+    with loading(Holder):
+        model = Holder(BertConfig(**SIZES))
+    assert all(parameter.is_meta == (not name.startswith("side.")) for name, parameter in model.named_parameters())
 
 
 def test_our_modules_have_no_values_while_loading_and_a_subclasss_own_have() -> None:
-    with loading():
+    with loading(Scaled):
         model = Scaled(BertConfig(**SIZES))
     own = {"scale", "extra.weight", "extra.bias"}
     assert {name for name, parameter in model.named_parameters() if not parameter.is_meta} == own

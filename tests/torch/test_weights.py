@@ -45,7 +45,7 @@ def put(model: Any, source: dict[str, Tensor], dtype: Any = torch.float32) -> Ma
 
 def exported(model: Any) -> dict[str, Tensor]:
     twice = model.weight_names.stored_twice(tied=model.config.tie_word_embeddings)
-    return export_weights(model, {}, twice)
+    return export_weights(model, {}, repeated=twice)
 
 
 def parameters(model: Any) -> dict[str, Tensor]:

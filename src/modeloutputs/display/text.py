@@ -1,14 +1,14 @@
 """Outputs and nested values as text: one line per field with dtype and shape, values only on request."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
-from ..output.nested import is_array
+from ..arrays.base import array_summary
+from ..output.nested import children, fold, is_array
 
-__all__ = ["dtype_of", "pformat", "shape_of", "summary"]
+__all__ = ["pformat", "summary"]
 
 
 def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
@@ -54,66 +54,29 @@ def summary(value: Any) -> str:
         >>> summary((np.ones(2), np.ones(2), None))
         '(2 x f64[2], None)'
     """
+    return fold(value, _leaf, _nested)
+
+
+def _leaf(value: Any) -> str:
     if is_array(value):
-        return _array(value)
-    if isinstance(value, (list, tuple)):
-        return _sequence(cast("list[Any]", value))
+        return array_summary(value)
+    text = repr(value)
+    shown = text if dataclasses.is_dataclass(value) or len(text) <= 60 else f"{text[:57]}..."
+    return shown.replace("\n", " ")
+
+
+def _nested(value: Any, texts: list[str]) -> str:
     if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)
-        return "{" + ", ".join(f"{name}: {summary(item)}" for name, item in mapping.items()) + "}"
-    text = repr(value) if dataclasses.is_dataclass(value) or len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-    return text.replace("\n", " ")
-
-
-def shape_of(array: Any) -> tuple[Any, ...] | None:
-    """Return the shape of an array; sizes may be None or symbolic, and the result is None if the rank is unknown.
-
-    Examples:
-        >>> import numpy as np
-        >>> shape_of(np.ones((2, 3)))
-        (2, 3)
-    """
-    try:
-        return tuple(array.shape)
-    except (TypeError, ValueError):
-        return None  # a TensorFlow tensor of unknown rank
-
-
-def dtype_of(array: Any) -> str:
-    """Return an array's dtype in short: `f32`, `bf16`, `i64`, `bool`.
-
-    Examples:
-        >>> import numpy as np
-        >>> dtype_of(np.ones(2, np.float32))
-        'f32'
-    """
-    name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
-    return _short_dtype(name)
-
-
-@functools.lru_cache(maxsize=64)
-def _short_dtype(name: str) -> str:
-    import wadler_lindig
-
-    document = wadler_lindig.array_summary((), name, kind=None)
-    return wadler_lindig.pformat(document).replace(" ", "").removesuffix("[]")  # pyright: ignore[reportUnknownMemberType]
-
-
-def _array(value: Any) -> str:
-    shape = shape_of(value)
-    return f"{dtype_of(value)}[{'...' if shape is None else ','.join(map(str, shape))}]"
-
-
-def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:
-    """Count runs of equal elements: 13 hidden states take as much room as one."""
-    runs = [(text, len(list(run))) for text, run in groupby(map(_item, values))]
+        return "{" + ", ".join(f"{name}: {text}" for (name, _), text in zip(children(value), texts, strict=True)) + "}"
+    items = [_item(item, text) for (_, item), text in zip(children(value), texts, strict=True)]
+    # Runs of equal items are counted, so 13 hidden states take as much room as one.
+    runs = [(text, len(list(run))) for text, run in groupby(items)]
     parts = [text if count == 1 else f"{count} x {text}" for text, count in runs]
-    if len(parts) == 1 and len(values) > 1:
+    if len(parts) == 1 and len(items) > 1:
         return parts[0]
-    return f"({', '.join(parts)}{',' if len(values) == 1 else ''})"
+    return f"({', '.join(parts)}{',' if len(items) == 1 else ''})"
 
 
-def _item(value: Any) -> str:
-    text = summary(value)
-    counted = isinstance(value, (list, tuple)) and not text.startswith("(")
-    return f"({text})" if counted else text
+def _item(item: Any, text: str) -> str:
+    is_counted = isinstance(item, (list, tuple)) and not text.startswith("(")
+    return f"({text})" if is_counted else text

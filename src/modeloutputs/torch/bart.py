@@ -4,6 +4,7 @@ Arguments are explained in `modeloutputs.torch.arguments`. Of an encoder-decoder
 the encoder's and those with `decoder_` the decoder's. Both take positions from their masks.
 """
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
@@ -68,9 +69,25 @@ class _BartStack(BartPreTrainedModel):
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Load this part of a whole model, or from a checkpoint of it alone; options are those of BartModel."""
         config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
-        if config.other.get("architectures") == [cls.__name__]:
+        written_by: Any = config.other.get("architectures")
+        if isinstance(written_by, list) and any(base.__name__ in written_by for base in cls.__mro__):
             return super().from_pretrained(name_or_path, **options)
-        return getattr(BartModel.from_pretrained(name_or_path, **options), cls.part)
+        own = {name: options.pop(name) for name in cls._own_options(options)}
+        part = getattr(BartModel.from_pretrained(name_or_path, **options), cls.part)
+        return part if type(part) is cls else cls._around(part, own)
+
+    @classmethod
+    def _own_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Return the options that a subclass's constructor takes."""
+        parameters = inspect.signature(cls).parameters
+        return [name for name in options if name in parameters and name not in ("config", "dtype", "device")]
+
+    @classmethod
+    def _around(cls, part: "_BartStack", options: Mapping[str, Any]) -> Self:
+        """Return a subclass's model with the weights of a plain one."""
+        model = cls(part.config, **options)
+        model.load_state_dict(part.state_dict(), strict=False)
+        return model.to(part.device, part.dtype).eval()
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""

@@ -6,12 +6,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["is_loading", "loading", "without_values"]
 
-_LOADING: ContextVar[bool] = ContextVar("_LOADING", default=False)
+_LOADED: ContextVar[type[nn.Module] | None] = ContextVar("_LOADED", default=None)
+_WITHOUT_VALUES: ContextVar[bool] = ContextVar("_WITHOUT_VALUES", default=False)
 
 _FILLS: frozenset[Any] = frozenset(
     {
@@ -21,22 +22,23 @@ _FILLS: frozenset[Any] = frozenset(
 )
 
 
-def is_loading() -> bool:
-    """Return whether models are being built to be given a checkpoint's weights."""
-    return _LOADING.get()
+def is_loading(model: nn.Module) -> bool:
+    """Return whether a model is being built to be given a checkpoint's weights."""
+    return _WITHOUT_VALUES.get() or type(model) is _LOADED.get()
 
 
 @contextmanager
-def loading() -> Generator[None]:
-    """Have models of this library build their own modules without values.
+def loading(cls: type[nn.Module]) -> Generator[None]:
+    """Have a model of this class, and those that its own modules hold, built without values.
 
-    Modules that a subclass adds are not affected: they keep the values that their constructors give them.
+    Modules that a subclass adds are not affected, models of this library among them: they keep the values that their
+    constructors give them.
     """
-    token = _LOADING.set(True)
+    token = _LOADED.set(cls)
     try:
         yield
     finally:
-        _LOADING.reset(token)
+        _LOADED.reset(token)
 
 
 class _SkipInitialisation(TorchFunctionMode):
@@ -58,5 +60,9 @@ class _SkipInitialisation(TorchFunctionMode):
 @contextmanager
 def without_values() -> Generator[None]:
     """Build modules on the meta device."""
-    with torch.device("meta"), _SkipInitialisation():
-        yield
+    token = _WITHOUT_VALUES.set(True)
+    try:
+        with torch.device("meta"), _SkipInitialisation():
+            yield
+    finally:
+        _WITHOUT_VALUES.reset(token)

@@ -77,7 +77,7 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
     if not model.keeps_cache:
         return None
     stack = _stacks(model)[-1]
-    weight = next(stack.parameters())
+    weight = stack.key_weight()
     return Cache.with_room(
         layers=len(stack),
         batch=rows,

@@ -193,9 +193,14 @@ def pack_linears(layers: Sequence[nn.Module]) -> None:
 
 def _pack(tensors: Sequence[Tensor]) -> None:
     alike = len({(tensor.dtype, tensor.device, tensor.shape[1:]) for tensor in tensors}) == 1
-    if not alike or _spanning(tensors) is not None:
+    if not alike or _spanning(tensors) is not None or any(_is_shared(tensor) for tensor in tensors):
         return
     joined = torch.cat([tensor.detach() for tensor in tensors])
     parts = torch.split_with_sizes(joined, [tensor.shape[0] for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.data = part
+
+
+def _is_shared(tensor: Tensor) -> bool:
+    """Return whether other processes use a tensor's memory, which it then has to stay in."""
+    return tensor.device.type == "cpu" and cast("Any", tensor).is_shared()

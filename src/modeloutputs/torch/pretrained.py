@@ -1,4 +1,4 @@
-"""What all models share: loading, saving, initial weights, gradient checkpointing."""
+"""The base of all models: loading, saving, initial weights, gradient checkpointing."""
 
 import dataclasses
 import inspect
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from ..architectures import Config
 from ..architectures.layers import LayerPaths
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
+from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
-from ..files.weights import MatchedNames
+from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
+from .placement import resolve_device, resolve_dtype
 from .stack import Call, Stack
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
@@ -83,11 +84,26 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
             InputError: invalid setting, option, dtype or device.
+
+        Examples:
+            >>> import tempfile
+            >>> from modeloutputs.torch import BertConfig, BertModel
+            >>> config = BertConfig(
+            ...     vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+            ... )
+            >>> folder = tempfile.mkdtemp()
+            >>> BertModel(config).save_pretrained(folder)
+            >>> model = BertModel.from_pretrained(folder, hidden_dropout_prob=0.0)
+            >>> model(torch.tensor([[1, 2, 3]]))
+            BaseModelOutputWithPooling(
+              last_hidden_state=f32[1,3,8],
+              pooler_output=f32[1,8],
+            )
         """
-        target = _resolve_device(device)
+        target = resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
         settings, options = cls._settings(folder, config, overrides)
-        with loading():
+        with loading(cls):
             model = cls(settings, **options)
         source = open_weights(folder)
         matched = import_weights(
@@ -95,7 +111,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             source,
             cls.weight_names,
             tied=settings.tie_word_embeddings,
-            dtype=_resolve_dtype(dtype, settings, source),
+            dtype=resolve_dtype(dtype, settings, source),
             device=target,
         )
         model._report_missing(matched, source, folder)
@@ -178,22 +194,27 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        twice = self.weight_names.stored_twice(tied=self.config.tie_word_embeddings)
-        save_weights(export_weights(self, self._expected_shapes(), twice), Path(folder), max_shard_size)
+        save_weights(self._exported_weights(), Path(folder), max_shard_size)
         written.save_pretrained(folder)
         self._save_extras(Path(folder))
 
-    def _expected_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return shapes by name of the weights that loading will ask for; a subclass's own are not among them."""
+    def _exported_weights(self) -> dict[str, Tensor]:
+        """Return the weights for a checkpoint, held against what loading will ask for."""
         cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
-        with loading():
+        with loading(cls):
             fresh = cast("type[Self]", cls)(self.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
-        return {
-            name: tuple(tensor.shape)
-            for name, tensor in fresh.state_dict().items()
-            if not names.is_optional(name.removeprefix(f"{names.prefix}."))
+        held = {canonical_name(name) for name in self.state_dict()}
+        optional = {
+            name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
         }
+        return export_weights(
+            self,
+            {name: shape for name, shape in shapes.items() if name not in optional},
+            closed=cls is type(self),  # a subclass may have weights of its own
+            repeated=names.stored_twice(tied=self.config.tie_word_embeddings),
+        )
 
     def _save_extras(self, folder: Path) -> None:
         """Write what `_load_extras` reads."""
@@ -207,7 +228,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         Models within this one have initialised themselves.
         """
         before = set(self._modules)
-        if is_loading():
+        if is_loading(self):
             with without_values():
                 yield
             return
@@ -230,6 +251,10 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         moved = cast("Self", cast("Any", super())._apply(fn, recurse))
         self.pack_weights()
         return moved
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        cast("Any", super()).__setstate__(state)
+        self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:
         """Set parameters to the values that training starts from."""
@@ -348,30 +373,3 @@ class Packed(Protocol):
 def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:
     """Call a model within another: it returns an output, whatever the configuration says of the outer model's."""
     return model(*inputs, return_dict=True, **options)
-
-
-def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
-    if isinstance(dtype, str) and dtype == "auto":
-        stored = {tensor.dtype for tensor in source.values()}
-        floating = [d for d in stored if d.is_floating_point]
-        dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
-    resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
-    return resolved
-
-
-def _resolve_device(device: torch.device | str) -> torch.device:
-    """Return a device that can hold weights here, before any are read.
-
-    Raises:
-        InputError: the device is unavailable, or has no memory.
-    """
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise InputError(f"device is {device!r}, which cannot be used here: {first_line(error)}") from None
-    if resolved.type == "meta":
-        raise InputError("device is 'meta', which holds no weights; build the model under torch.device('meta') instead")
-    return resolved

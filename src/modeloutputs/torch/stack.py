@@ -171,20 +171,22 @@ class Stack(nn.ModuleList):
         settings = self.settings
         if not settings.causal:
             raise InputError("past_key_values was passed to an encoder; set config.is_decoder=True for a decoder")
-        weight = self._key_weight()
+        weight = self.key_weight()
         shape = (rows, settings.key_heads, settings.head_width)
         check_cache(past, len(self), shape, compute_dtype(weight), weight.device)
         if cross_length(past) is not None and not settings.cross_attention:
             raise InputError("past_key_values holds an encoder's keys, but this model has no cross-attention")
 
-    def _key_weight(self) -> Tensor:
+    def key_weight(self) -> Tensor:
         """Return a weight on the device, and of the dtype, of the keys."""
-        layer = self[0]
+        layer = self[0] if len(self) else None
         if isinstance(layer, Layer):
-            key = layer.get_submodule(layer.paths.attention.key)
+            paths = layer.paths.attention
+            key: Any = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
             if type(key) in (nn.Linear, Conv1D):  # walking all parameters takes as long as a small layer
-                return cast("Tensor", key.weight)
-        return next(self.parameters())
+                return key.weight
+        # Weights that somebody quantised are integers.
+        return next(weight for weight in self.parameters() if weight.is_floating_point())
 
     def _check_encoder(
         self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int

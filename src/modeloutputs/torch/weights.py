@@ -1,7 +1,7 @@
 """Moves weights between checkpoint files and modules, which have the same names for them."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -46,7 +46,7 @@ def open_weights(folder: Path) -> WeightSource:
     """Find a checkpoint's weights: safetensors, whole or in shards, else the older pytorch_model.bin.
 
     Raises:
-        CheckpointNotFoundError: there are none, or a shard is missing.
+        CheckpointNotFoundError: there are no weights, or a shard is missing.
         FileFormatError: a file is truncated, corrupt, or holds more than tensors.
     """
     mapped = map_checkpoint(folder)
@@ -185,7 +185,7 @@ def _fill(slot: _Slot, stored: Tensor | None, dtype: torch.dtype, device: torch.
 
 
 def export_weights(
-    module: nn.Module, expected: Mapping[str, tuple[int, ...]], stored_twice: Collection[str] = ()
+    module: nn.Module, expected: Mapping[str, tuple[int, ...]], *, closed: bool = False, repeated: Container[str] = ()
 ) -> dict[str, Tensor]:
     """Return a module's weights on the CPU under the names that checkpoints use, tied ones once.
 
@@ -194,11 +194,12 @@ def export_weights(
     Args:
         module: the model.
         expected: shapes by name of the weights that loading will ask for.
-        stored_twice: names to return though their tensor was returned under another.
+        closed: loading will ask for no others.
+        repeated: names to write even where the same tensor has another.
 
     Raises:
         CheckpointError: a weight that loading will ask for is missing or has another shape, as in a module that was
-            quantised, pruned or given an adapter.
+            quantised, pruned or given an adapter; or, if `closed`, one that it will not ask for.
     """
     exported: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -206,7 +207,7 @@ def export_weights(
     for name, value in module.state_dict(keep_vars=True).items():
         plain = canonical_name(name)
         names.add(plain)
-        if isinstance(value, Tensor) and (id(value) not in seen or plain in stored_twice):
+        if isinstance(value, Tensor) and (id(value) not in seen or plain in repeated):
             seen.add(id(value))
             exported[plain] = _whole(plain, value).detach().cpu().contiguous()
     for name, shape in expected.items():
@@ -217,6 +218,12 @@ def export_weights(
                 f"{name!r} has shape {tuple(exported[name].shape)}, but the configuration says {shape}; "
                 "change model.config to match before saving"
             )
+    extra = sorted(names - expected.keys()) if closed else []
+    if extra:
+        raise CheckpointError(
+            f"{extra[0]!r} cannot be saved: a {type(module).__name__} of this configuration has no such weight; "
+            "change model.config to match, or add it in a subclass"
+        )
     return exported
 
 
