@@ -25,6 +25,9 @@ class Framework:
     folder: str
     """Its subpackage of modeloutputs, and the name of the extra that installs it."""
 
+    nickname: str
+    """As `return_tensors` of tokenizers takes it."""
+
     @property
     def module(self) -> str:
         """The module that defines its output classes."""
@@ -51,8 +54,8 @@ class Framework:
 FRAMEWORKS = {
     framework.name: framework
     for framework in (
-        Framework("torch", "PyTorch", "", "torch"),
-        Framework("tensorflow", "TensorFlow", "TF", "tensorflow"),
-        Framework("jax", "Flax", "Flax", "flax"),
+        Framework("torch", "PyTorch", "", "torch", "pt"),
+        Framework("tensorflow", "TensorFlow", "TF", "tensorflow", "tf"),
+        Framework("jax", "Flax", "Flax", "flax", "jax"),
     )
 }

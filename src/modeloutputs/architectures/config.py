@@ -10,7 +10,7 @@ from ..errors import CheckpointError, InputError, nearest
 from ..files.atomic import atomic_path
 from ..files.checkpoints import find_checkpoint, read_json
 
-__all__ = ["Alias", "Config"]
+__all__ = ["PROBLEM_TYPES", "Alias", "Config"]
 
 DEFAULT_LABELS = 2
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -101,7 +101,7 @@ class Config:
             CheckpointError: the values belong to another architecture.
         """
         cls._check_architecture(values.get("model_type", cls.model_type))
-        known = {field.name for field in dataclasses.fields(cls)} - {"other"}
+        known = cls.setting_names()
         overrides = cls._without_aliases(overrides)
         for name in overrides:
             if name not in known:
@@ -110,6 +110,16 @@ class Config:
         values = cls._without_stale_labels(values, overrides)
         other = {name: value for name, value in values.items() if name not in known and name != "model_type"}
         return cls(**{name: value for name, value in values.items() if name in known}, other=other)
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Return the names of all settings."""
+        return [field.name for field in dataclasses.fields(cls) if field.name != "other"]
+
+    @classmethod
+    def has_setting(cls, name: str) -> bool:
+        """Return whether there is a setting, or a common name of one, called `name`."""
+        return name in cls.setting_names() or isinstance(getattr(cls, name, None), Alias)
 
     @classmethod
     def _under_our_names(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -207,10 +207,10 @@ class GenerationMixin:
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
-    def _read_more(self, folder: Path) -> None:
+    def _load_extras(self, folder: Path) -> None:
         self.token_ids = read_special_tokens(folder)
 
-    def _write_more(self, folder: Path) -> None:
+    def _save_extras(self, folder: Path) -> None:
         write_special_tokens(folder, self.__dict__.get("token_ids", {}))
 
     def _prepare(

@@ -10,22 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..architectures.config import PROBLEM_TYPES
-from ..errors import InputError, nearest
-from .values import are_at_hand
+from ..architectures.checks import Facts
+from ..architectures.tasks import (
+    IGNORED,
+    check_class_indices,
+    check_label_smoothing,
+    check_probabilities,
+    check_shape,
+    resolve_problem_type,
+)
+from ..errors import InputError
+from .inputs import facts
+from .values import values_on_cpu
 
 __all__ = [
-    "IGNORED",
+    "NumItems",
     "causal_lm_loss",
     "cross_entropy",
     "multi_label_loss",
     "question_answering_loss",
     "regression_loss",
-    "resolve_problem_type",
     "sequence_classification_loss",
 ]
-
-IGNORED = -100
 
 NumItems = int | float | Tensor
 
@@ -40,37 +46,13 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
-    """Refuse labels that name no class. Values are looked at on the CPU only: elsewhere that would stall the device."""
-    if not are_at_hand(labels):
-        return
+def _facts(labels: Tensor) -> Facts:
+    """Describe labels to the checks; bounds leave ignored ones out, and are read on the CPU only."""
+    described = facts(labels, with_bounds=False)
+    if not values_on_cpu(labels):
+        return described
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
-    if low < 0 or high >= classes:
-        raise InputError(f"{what} range from {int(low)} to {int(high)}; expected 0 to {classes - 1}, or {IGNORED}")
-
-
-def _check_probabilities(labels: Tensor) -> None:
-    """Refuse labels that are no probabilities; looked at on the CPU only, like `_check_classes`."""
-    if not are_at_hand(labels):
-        return
-    low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
-    if not (low >= 0 and high <= 1):
-        raise InputError(f"labels range from {float(low):g} to {float(high):g}; expected 0 to 1, or {IGNORED}")
-
-
-def _check_smoothing(label_smoothing: float) -> None:
-    if not 0 <= label_smoothing <= 1:
-        raise InputError(f"label_smoothing is {label_smoothing}; expected 0 to 1")
-
-
-def _check_integers(labels: Tensor, what: str = "labels") -> None:
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f"{what} are {labels.dtype}; expected integer class indices (labels.long())")
-
-
-def _check_shape(labels: Tensor, expected: torch.Size, what: str = "labels") -> None:
-    if labels.shape != expected:
-        raise InputError(f"{what} have shape {tuple(labels.shape)}; expected {tuple(expected)}")
+    return described._replace(bounds=(low.item(), high.item()))
 
 
 def cross_entropy(
@@ -87,11 +69,10 @@ def cross_entropy(
     Raises:
         InputError: labels of another shape, no integers, or outside the classes; e outside [0, 1].
     """
-    _check_shape(labels, logits.shape[:-1])
-    _check_integers(labels)
-    classes = logits.shape[-1]
-    _check_classes(labels, classes)
-    _check_smoothing(label_smoothing)
+    classes, described = logits.shape[-1], _facts(labels)
+    check_shape(described, tuple(logits.shape[:-1]))
+    check_class_indices(described, classes)
+    check_label_smoothing(label_smoothing)
     labels = labels.reshape(-1).long()
     flat = _at_least_float32(logits).reshape(-1, classes)
     total = F.cross_entropy(flat, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing)
@@ -111,7 +92,7 @@ def causal_lm_loss(
         num_items: see the module; labels of the first column are not among what is counted.
         label_smoothing: see the module.
     """
-    _check_shape(labels, logits.shape[:-1])
+    check_shape(facts(labels, with_bounds=False), tuple(logits.shape[:-1]))
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     return cross_entropy(logits, shifted, num_items=num_items, label_smoothing=label_smoothing)
 
@@ -130,9 +111,10 @@ def multi_label_loss(
     Raises:
         InputError: labels of another shape or, like e, outside [0, 1].
     """
-    _check_shape(labels, logits.shape)
-    _check_probabilities(labels)
-    _check_smoothing(label_smoothing)
+    described = _facts(labels)
+    check_shape(described, tuple(logits.shape))
+    check_probabilities(described)
+    check_label_smoothing(label_smoothing)
     logits = _at_least_float32(logits)
     counted = labels != IGNORED
     targets = torch.where(counted, labels, 0.0).to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
@@ -153,41 +135,10 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
     """
     if logits.shape[-1] == 1 and labels.dim() == 1:
         labels = labels.unsqueeze(-1)
-    _check_shape(labels, logits.shape)
+    check_shape(facts(labels, with_bounds=False), tuple(logits.shape))
     logits = _at_least_float32(logits)
     total = F.mse_loss(logits, labels.to(logits.dtype), reduction="sum")
     return _mean(total, labels.numel(), num_items)
-
-
-def resolve_problem_type(problem_type: str | None, num_labels: int, labels: Tensor) -> str:
-    """Say which of the three losses fits, from the configuration or, where that is silent, from the labels.
-
-    Raises:
-        InputError: the labels contradict the configuration, or leave the matter open; one class only; no such type.
-    """
-    if problem_type is not None and problem_type not in PROBLEM_TYPES:
-        raise InputError(f"problem_type is {problem_type!r}{nearest(problem_type, PROBLEM_TYPES)}")
-    floating = labels.is_floating_point()
-    found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for num_labels={num_labels}"
-    if problem_type is not None and floating == (problem_type == "single_label_classification"):
-        wanted = "integer class indices" if floating else "floating point labels (labels.float())"
-        raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
-    if num_labels == 1 and not floating:
-        raise InputError(
-            f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
-        )
-    if problem_type is not None:
-        return problem_type
-    if num_labels == 1:
-        return "regression"
-    if not floating and labels.dim() <= 1:
-        return "single_label_classification"
-    if floating and labels.dim() == 2:
-        return "multi_label_classification"
-    raise InputError(
-        f"{found}: pass (batch,) integers for one class each, (batch, {num_labels}) floats for several, "
-        "or set config.problem_type"
-    )
 
 
 def sequence_classification_loss(
@@ -210,7 +161,7 @@ def sequence_classification_loss(
     classes = logits.shape[-1]
     if labels.dim() == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
         labels = labels.squeeze(1)  # a column of class indices, as the page's example passes
-    kind = resolve_problem_type(problem_type, classes, labels)
+    kind = resolve_problem_type(problem_type, classes, facts(labels, with_bounds=False))
     if kind == "single_label_classification":
         return cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
     if kind == "multi_label_classification":
@@ -256,6 +207,6 @@ def question_answering_loss(
 
 
 def _within(positions: Tensor, length: int, what: str) -> Tensor:
-    _check_integers(positions, what)
+    check_class_indices(facts(positions, with_bounds=False), what=what)
     positions = positions.squeeze(-1) if positions.dim() == 2 else positions
     return torch.where(positions >= length, IGNORED, positions)
