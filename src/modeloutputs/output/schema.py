@@ -214,6 +214,8 @@ def axes_of(schema: Schema, rank: int) -> tuple[str, ...] | None:
 def matching_option(schema: Schema, value: Any) -> Schema:
     """Return the first alternative whose structure and numbers of axes a value has; else the first of all."""
     options = options_of(schema)
+    if len(options) == 1:
+        return options[0]
     return next((option for option in options if matches_structure(option, value)), options[0])
 
 
