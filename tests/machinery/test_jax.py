@@ -224,7 +224,7 @@ def test_outputs_pass_ahead_of_time_compilation_and_donation():
 
 
 @machinery("shapes without values")
-def test_shapes_are_known_without_computing():
+def test_shapes_has_concrete_values_without_computing():
     shapes = jax.eval_shape(score, WEIGHT, STATES)
     assert shapes == score(WEIGHT, STATES).replace(
         loss=jax.ShapeDtypeStruct((), jnp.float32),

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor
 from modeloutputs import CheckpointWarning
 from modeloutputs.torch import BartDecoder, BartEncoder, BertLMHeadModel, PreTrainedModel
 from modeloutputs.torch.generation import GenerationMixin
-from modeloutputs.torch.weights import checkpoint_names, export_weights
 
 from ..torch.tiny import (
     LENGTHS,
@@ -84,13 +83,14 @@ def _paired(head: Head, ours: PreTrainedModel[Any]) -> Pair:
     return Pair(head, ours, peer_of(ours))
 
 
+@lru_cache(maxsize=1)
 def in_float64(pair: Pair) -> Pair:
-    """Return the same models computing in float64."""
+    """Return the same models computing in float64: of the last pair asked for the same ones again."""
     return Pair(pair.head, copy.deepcopy(pair.ours).double(), copy.deepcopy(pair.theirs).double())
 
 
-def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transformers.PreTrainedModel:
-    """Save a model of ours and let the peer load it: every weight, and none besides but those it has no use for."""
+def peer_of(model: PreTrainedModel[Any]) -> transformers.PreTrainedModel:
+    """Save a model of ours and let the peer load it: every weight, and none besides."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if isinstance(model, PARTS):
@@ -99,7 +99,7 @@ def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transfor
         model.save_pretrained(folder)
         cls = getattr(transformers, type(model).__name__)
         peer, info = cls.from_pretrained(folder, output_loading_info=True)
-    left = {what: names for what, names in info.items() if set(names) - set(unused)}
+    left = {what: names for what, names in info.items() if names}
     assert not left, f"the peer did not load what was saved: {left}"
     return peer.eval()
 
@@ -110,7 +110,7 @@ def _peer_part(model: PreTrainedModel[Any]) -> transformers.PreTrainedModel:
         model.config.save_pretrained(folder)
         config = transformers.BartConfig.from_pretrained(folder)
     peer = getattr(module, type(model).__name__)(config)
-    peer.load_state_dict(export_weights(model, model.renames))
+    peer.load_state_dict(model.state_dict())
     return peer.eval()
 
 
@@ -261,7 +261,7 @@ CONDITIONS = (
 
 
 def without_attentions_and_cache(case: Case, head: Head) -> Case:
-    """Return the same call, asking for what a model computes in blocks of rows when there are many."""
+    """Return the same call, asking for what a model computes in chunks of rows when there are many."""
     kept = {name: value for name, value in case.arguments.items() if name != "output_attentions"}
     return dataclasses.replace(case, arguments={**kept, **({"use_cache": False} if head.caches else {})})
 
@@ -480,7 +480,7 @@ def loss_and_gradient_difference(pair: Pair) -> tuple[float, float]:
     ours = _objective(pair.ours, arguments | labels)
     labels = {name: head.peer_labels(value) for name, value in labels.items()}
     theirs = _objective(pair.theirs, arguments | labels)
-    return float((ours - theirs).abs()), difference(_our_gradients(pair.ours), _their_gradients(pair.theirs))
+    return float((ours - theirs).abs()), difference(_gradients(pair.ours), _gradients(pair.theirs))
 
 
 def _objective(model: torch.nn.Module, arguments: Arguments) -> Tensor:
@@ -501,18 +501,8 @@ def _uneven_sum(states: Tensor) -> Tensor:
     return (states * weights).mean()
 
 
-def _our_gradients(model: PreTrainedModel[Any]) -> Tensors:
-    """Return the gradients under the names that checkpoints have for the weights."""
-    gradients, trained = copy.deepcopy(model), set[str]()
-    with torch.no_grad():
-        for (name, holder), parameter in zip(gradients.named_parameters(), model.parameters(), strict=True):
-            holder.copy_(_gradient(parameter))
-            trained.update(checkpoint_names(name, model.renames) if parameter.requires_grad else ())
-    return {name: tensor for name, tensor in export_weights(gradients, model.renames).items() if name in trained}
-
-
-def _their_gradients(model: torch.nn.Module) -> Tensors:
-    """Return the peer's gradients; a weight that it holds under two names is there under the first, as in files."""
+def _gradients(model: torch.nn.Module) -> Tensors:
+    """Return the gradients by name; a tied weight is there under its first name, as in files."""
     return {name: _gradient(parameter) for name, parameter in model.named_parameters()}
 
 

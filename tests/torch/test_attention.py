@@ -3,7 +3,9 @@
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -12,16 +14,22 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch import Tensor, cat
 
 from modeloutputs import InputError
+from modeloutputs.architectures.layers import LayerSettings
 from modeloutputs.torch.attention import (
+    Attention,
     AttentionMask,
     CrossAttention,
-    SelfAttention,
+    PositionEmbeddings,
+    apply_rotary,
     attend,
     build_mask,
+    check_mask,
     compute_dtype,
     is_unmasked,
+    rotary_cos_sin,
 )
 
+from ..support.torch_stacks import FREQUENCIES, rotated
 from .tiny import padded_mask, randomise, states
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 2, 4, 4, 8
@@ -230,11 +238,51 @@ WRONG = {
 @pytest.mark.parametrize("mask", WRONG.values(), ids=WRONG)
 def test_a_mask_that_fits_nothing_is_refused(mask: Tensor) -> None:
     with pytest.raises(InputError) as caught:
-        build_mask(mask, QUERIES, KEYS, LIKE, causal=False)
+        check_mask(mask, ROWS, QUERIES, KEYS)
     assert str(caught.value) == (
         f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = (3, 4), "
         "(batch, seq, keys) = (3, 4, 4) or (batch, heads, seq, keys)"
     )
+
+
+def test_a_mask_made_to_be_added_is_refused() -> None:
+    additive = torch.zeros(3, 1, QUERIES, KEYS).masked_fill(torch.ones(QUERIES, KEYS).triu(1) > 0, -1e9)
+    with pytest.raises(InputError, match="attention mask has negative values"):
+        check_mask(additive, ROWS, QUERIES, KEYS)
+
+
+@pytest.mark.parametrize("axes", [(ROWS, KEYS), (ROWS, QUERIES, KEYS), (1, 1, QUERIES, KEYS), (ROWS, 2, QUERIES, KEYS)])
+def test_a_mask_that_fits_is_taken(axes: tuple[int, ...]) -> None:
+    check_mask(None, ROWS, QUERIES, KEYS)
+    check_mask(torch.ones(axes), ROWS, QUERIES, KEYS, heads=2)
+    check_mask(torch.ones(axes), ROWS, QUERIES, KEYS)
+    if axes[1] == 2:
+        with pytest.raises(InputError):
+            check_mask(torch.ones(axes), ROWS, QUERIES, KEYS, heads=3)
+
+
+# -- rotary positions -------------------------------------------------------------------------------------------------
+
+POSITIONS = {
+    "one row": torch.arange(6)[None],
+    "rows of their own": torch.tensor([[0, 1, 2], [0, 0, 7], [5, 4, 3]]),
+    "far": torch.tensor([[4095, 100_000]]),
+    "int32": torch.tensor([[2, 3]], dtype=torch.int32),
+}
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rotation_is_a_product_of_complex_numbers(dtype: "torch.dtype", positions: Tensor) -> None:
+    cos, sin = rotary_cos_sin(positions, FREQUENCIES, dtype)
+    rows, length = positions.shape
+    assert cos.shape == sin.shape == (rows, 1, length, 2 * len(FREQUENCIES))
+    assert cos.dtype == sin.dtype == dtype
+    heads = states(rows, HEADS * length, 8).double().view(rows, HEADS, length, 8)
+    found, expected = apply_rotary(heads, (cos.double(), sin.double())), rotated(heads, positions)
+    # an angle of 100 000 in float32 is known to 1 / 256
+    tolerance = 0.05 if dtype == torch.bfloat16 or int(positions.max()) > 1000 else 1e-5
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------
@@ -248,59 +296,135 @@ def merged(context: Tensor) -> Tensor:
     return context.transpose(1, 2).reshape(ROWS, -1, HIDDEN)
 
 
+UNMASKED = AttentionMask()
+
+
+@dataclass
+class Context:
+    """The inputs of one call, of which each test sets what it is about."""
+
+    mask: AttentionMask = UNMASKED
+    encoder_mask: AttentionMask = UNMASKED
+    encoder_hidden_states: Tensor | None = None
+    position_embeddings: PositionEmbeddings | None = None
+    past: tuple[Tensor, Tensor] | None = None
+    cross: tuple[Tensor, Tensor] | None = None
+    layers: list[int] = field(default_factory=list)
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        self.layers.append(layer)
+        return (key, value) if self.past is None else (cat([self.past[0], key], 2), cat([self.past[1], value], 2))
+
+    def cached_cross(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        return self.cross
+
+
+NAMES = {"query": "q", "key": "k", "value": "v", "output": "out"}
+
+
+def made(kind: type[Attention] = Attention, names: Mapping[str, str | None] = NAMES, **settings: Any) -> Attention:
+    sizes = {"hidden_size": HIDDEN, "heads": HEADS, "intermediate_size": 7, "activation": "relu", "norm_eps": 1e-5}
+    return randomise(kind(LayerSettings(**{**sizes, **settings}), 3, **names)).eval()
+
+
 @pytest.mark.parametrize("with_weights", [False, True])
-def test_self_attention_projects_attends_and_projects(with_weights: bool) -> None:
-    module = randomise(SelfAttention(HIDDEN, HEADS, 0.0)).eval()
-    hidden = states(ROWS, QUERIES, HIDDEN)
-    query, key, value = (split_heads(part) for part in module.qkv(hidden).chunk(3, -1))
+def test_attention_projects_attends_and_projects(with_weights: bool) -> None:
+    module, hidden, context = made(), states(ROWS, QUERIES, HIDDEN), Context()
+    query, key, value = (split_heads(layer(hidden)) for layer in (module.q, module.k, module.v))
     expected, expected_weights = reference(query, key, value, lambda row, q, k: True)
-    context, weights, kept = module(hidden, AttentionMask(), None, with_weights)
-    torch.testing.assert_close(context, module.output(merged(expected)))
-    torch.testing.assert_close(kept, (key, value))
-    assert (weights is not None) == with_weights
+    result = module(hidden, context, with_weights)
+    torch.testing.assert_close(result.hidden, module.out(merged(expected)))
+    torch.testing.assert_close(result.key_value, (key, value))
+    assert (result.weights is not None) == with_weights
     if with_weights:
-        torch.testing.assert_close(weights, expected_weights)
+        torch.testing.assert_close(result.weights, expected_weights)
+    assert context.layers == [3]
 
 
-def test_self_attention_appends_to_what_is_past_and_leaves_it() -> None:
-    module = randomise(SelfAttention(HIDDEN, HEADS, 0.0)).eval()
-    hidden = states(ROWS, QUERIES, HIDDEN)
-    whole, _, (key, value) = module(hidden, AttentionMask(causal=True))
+def test_an_output_that_another_module_projects_is_left_to_it() -> None:
+    names = {**NAMES, "output": None}
+    module, hidden = made(names=names), states(ROWS, QUERIES, HIDDEN)
+    assert [name for name, _ in module.named_children()] == ["q", "k", "v"]
+    whole = made()
+    whole.load_state_dict(module.state_dict(), strict=False)
+    torch.testing.assert_close(whole(hidden, Context()).hidden, whole.out(module(hidden, Context()).hidden))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_roles_with_one_name_are_slices_of_one_matrix(transposed: bool, kv_heads: int) -> None:
+    settings = {"kv_heads": kv_heads, "transposed_weights": transposed}
+    one = made(names={**NAMES, "query": "qkv", "key": "qkv", "value": "qkv"}, **settings)
+    apart, hidden = made(**settings), states(ROWS, QUERIES, HIDDEN)
+    state, sizes = one.state_dict(), [HIDDEN, kv_heads * WIDTH, kv_heads * WIDTH]
+    for leaf, axis in (("weight", int(transposed)), ("bias", 0)):
+        parts = state.pop(f"qkv.{leaf}").split(sizes, axis)
+        state |= {f"{name}.{leaf}": part for name, part in zip("qkv", parts, strict=True)}
+    apart.load_state_dict(state)
+    for mode in (torch.no_grad, torch.enable_grad):
+        with mode():
+            found, expected = (module(hidden, Context(), True) for module in (one, apart))
+        torch.testing.assert_close(tuple(found), tuple(expected))
+
+
+def test_packed_projections_compute_the_same_and_stay_parameters() -> None:
+    module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
+    before, parameters = {name: t.clone() for name, t in module.state_dict().items()}, list(module.parameters())
+    with torch.no_grad():
+        expected = module(hidden, Context(), True)
+        module.pack()
+        found = module(hidden, Context(), True)
+    torch.testing.assert_close(tuple(found), tuple(expected))
+    assert [id(p) for p in module.parameters()] == [id(p) for p in parameters]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert module.k.weight.data_ptr() == module.q.weight.data_ptr() + module.q.weight.nbytes
+
+
+def test_attention_appends_to_the_past_and_leaves_it() -> None:
+    module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
+    whole, _, (key, value) = module(hidden, Context(AttentionMask(causal=True)))
     past = (key[:, :, :3].clone(), value[:, :, :3].clone())
     before = tuple(tensor.clone() for tensor in past)
-    last, _, kept = module(hidden[:, 3:], AttentionMask(), lambda k, v: (cat([past[0], k], 2), cat([past[1], v], 2)))
+    last, _, kept = module(hidden[:, 3:], Context(past=past))
     torch.testing.assert_close(last, whole[:, 3:])
     torch.testing.assert_close(kept, (key, value))
     assert all(torch.equal(a, b) for a, b in zip(past, before, strict=True))
 
 
+def test_queries_and_keys_are_rotated_before_they_are_cached() -> None:
+    module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
+    embeddings = rotary_cos_sin(torch.arange(QUERIES)[None], FREQUENCIES, torch.float32)
+    query, key, value = (split_heads(layer(hidden)) for layer in (module.q, module.k, module.v))
+    query, key = apply_rotary(query, embeddings), apply_rotary(key, embeddings)
+    found = module(hidden, Context(position_embeddings=embeddings), True)
+    torch.testing.assert_close(found.key_value, (key, value))
+    torch.testing.assert_close(found.weights, reference(query, key, value, lambda row, q, k: True)[1])
+
+
 def test_cross_attention_takes_its_queries_here_and_its_keys_there() -> None:
-    module = randomise(CrossAttention(HIDDEN, HEADS, 0.0)).eval()
+    module = made(CrossAttention)
     hidden, encoded = states(ROWS, QUERIES, HIDDEN), states(ROWS, 5, HIDDEN, seed=5)
-    key_value = module.project(encoded)
-    key, value = (split_heads(part) for part in module.key_value(encoded).chunk(2, -1))
-    torch.testing.assert_close(key_value, (key, value))
+    key, value = split_heads(module.k(encoded)), split_heads(module.v(encoded))
     mask = padded_mask((5, 2, 3), "right", 5)
     expected, expected_weights = reference(
-        split_heads(module.query(hidden)), key, value, lambda row, q, k: bool(mask[row, k])
+        split_heads(module.q(hidden)), key, value, lambda row, q, k: bool(mask[row, k])
     )
-    context, weights = module(hidden, key_value, build_mask(mask, QUERIES, 5, hidden, causal=False), True)
-    torch.testing.assert_close(context, module.output(merged(expected)))
-    torch.testing.assert_close(weights, expected_weights)
+    context = Context(encoder_mask=build_mask(mask, QUERIES, 5, hidden, causal=False), encoder_hidden_states=encoded)
+    found = module(hidden, context, True)
+    torch.testing.assert_close(found.hidden, module.out(merged(expected)))
+    torch.testing.assert_close(found.weights, expected_weights)
+    torch.testing.assert_close(found.key_value, (key, value))
+    again = Context(encoder_mask=context.encoder_mask, cross=found.key_value)
+    torch.testing.assert_close(module(hidden, again).hidden, found.hidden)
+    assert module.encoder_key_value(again) is found.key_value
+    assert module.encoder_key_value(Context()) is None
 
 
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_attention_drops_out_in_training_only(with_weights: bool) -> None:
-    module = randomise(SelfAttention(HIDDEN, HEADS, 0.5))
-    hidden = states(ROWS, QUERIES, HIDDEN)
+    module, hidden = made(attention_dropout=0.5), states(ROWS, QUERIES, HIDDEN)
     torch.manual_seed(0)
-    noisy = [module.train()(hidden, AttentionMask(), None, with_weights)[0] for _ in range(2)]
-    still = [module.eval()(hidden, AttentionMask(), None, with_weights)[0] for _ in range(2)]
+    noisy = [module.train()(hidden, Context(), with_weights).hidden for _ in range(2)]
+    still = [module.eval()(hidden, Context(), with_weights).hidden for _ in range(2)]
     assert not torch.equal(*noisy)
     assert torch.equal(*still)
-
-
-def test_a_mask_made_to_be_added_is_refused() -> None:
-    additive = torch.zeros(3, 1, QUERIES, KEYS).masked_fill(torch.ones(QUERIES, KEYS).triu(1) > 0, -1e9)
-    with pytest.raises(InputError, match="attention mask has negative values"):
-        build_mask(additive, QUERIES, KEYS, LIKE, causal=False)

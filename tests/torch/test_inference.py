@@ -17,8 +17,8 @@ CONFIG = BertConfig(
 )  # fmt: skip
 
 
-def test_compiled_model_gives_the_same_outputs_in_blocks_and_whole(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("modeloutputs.torch.blocks.BLOCK_TOKENS", 32)
+def test_compiled_model_gives_the_same_outputs_run_in_chunks_and_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modeloutputs.torch.row_chunks.CHUNK_TOKENS", 32)
     torch.manual_seed(0)
     model = BertModel(CONFIG).eval()
     compiled = compile_for_inference(model)
@@ -44,8 +44,8 @@ def test_compiled_model_refuses_ids_outside_the_vocabulary():
         compiled(torch.full((1, 4), 99))
 
 
-def test_layers_not_asked_for_hold_their_places_in_blocks_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("modeloutputs.torch.blocks.BLOCK_TOKENS", 32)
+def test_layers_not_asked_for_hold_their_places_run_in_chunks_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("modeloutputs.torch.row_chunks.CHUNK_TOKENS", 32)
     model = BertModel(CONFIG).eval()
     compiled = compile_for_inference(model)
     monkeypatch.setattr(compiled, "_compiled", model)  # what is joined is the same, and nothing has to compile

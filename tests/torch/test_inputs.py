@@ -2,6 +2,8 @@
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -10,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeloutputs import InputError
+from modeloutputs.architectures.checks import Facts
 from modeloutputs.torch.inputs import (
     check_embeds,
     check_ids,
-    check_one_given,
-    check_position_ids,
-    check_positions,
     check_tokens,
+    facts,
     first_position,
     last_position,
     positions_from_mask,
@@ -156,14 +157,28 @@ def test_rows_are_taken_at_their_index() -> None:
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_exactly_one_of_ids_and_embeddings_is_taken() -> None:
-    embeds = torch.zeros(2, 3, 8)
-    assert check_one_given(IDS, None) is IDS
-    assert check_one_given(None, embeds) is embeds
-    with pytest.raises(InputError, match="both input_ids and inputs_embeds were passed; pass one of them"):
-        check_one_given(IDS, embeds)
-    with pytest.raises(InputError, match="neither input_ids nor inputs_embeds was passed; pass one of them"):
-        check_one_given(None, None)
+def test_a_tensor_is_described_by_shape_dtype_and_range() -> None:
+    assert facts(IDS) == Facts((2, 3), torch.int64, "index", (1, 6))
+    assert facts(IDS.int()) == Facts((2, 3), torch.int32, "index", (1, 6))
+    assert facts(IDS, with_bounds=False).bounds is None
+    assert facts(IDS.short()) == Facts((2, 3), torch.int16, "other")
+    assert facts(IDS.bool()).kind == "other"
+    assert facts(IDS.half()) == Facts((2, 3), torch.float16, "floating")
+
+
+@pytest.mark.parametrize("tensor", [IDS[:0], IDS.to("meta")], ids=["empty", "meta"])
+def test_values_that_cannot_be_read_are_left_out(tensor: "torch.Tensor") -> None:
+    assert facts(tensor) == Facts(tuple(tensor.shape), torch.int64, "index")
+    check_ids(tensor, 2, "input_ids")
+
+
+def tokens(ids: "torch.Tensor | None", vectors: "torch.Tensor | None", **more: Any) -> tuple[int, int]:
+    return check_tokens(ids, vectors, **{"vocab_size": 7, "width": 8, "limit": 4, **more})
+
+
+def test_rows_and_length_are_those_of_ids_or_embeddings() -> None:
+    assert tokens(IDS, None) == (2, 3)
+    assert tokens(None, torch.zeros(4, 1, 8)) == (4, 1)
 
 
 def test_arguments_are_called_what_the_caller_calls_them() -> None:
@@ -175,69 +190,30 @@ def test_arguments_are_called_what_the_caller_calls_them() -> None:
         (None, embeds, "^decoder_inputs_embeds is torch.float32 of shape"),
     ):
         with pytest.raises(InputError, match=message):
-            check_tokens(ids, vectors, 5, 9, "decoder_")
+            tokens(ids, vectors, vocab_size=5, width=9, prefix="decoder_")
 
 
-def test_position_ids_are_of_each_row_or_of_one() -> None:
-    check_position_ids(None, 4, 2, 3)
-    check_position_ids(torch.zeros(2, 3).long(), 4, 2, 3)
-    check_position_ids(torch.zeros(1, 3).long(), 4, 2, 3)
+def test_positions_are_checked_with_the_tokens() -> None:
+    for rows in (1, 2):
+        tokens(IDS, None, position_ids=torch.full((rows, 3), 3))
     with pytest.raises(InputError, match=r"position_ids has shape \(3, 3\); expected \(2, 3\)"):
-        check_position_ids(torch.zeros(3, 3).long(), 4, 2, 3)
+        tokens(IDS, None, position_ids=torch.zeros(3, 3).long())
     with pytest.raises(InputError, match="position_ids ranges from 4 to 4; expected 0 to 3"):
-        check_position_ids(torch.full((2, 3), 4), 4, 2, 3)
+        tokens(IDS, None, position_ids=torch.full((2, 3), 4))
 
 
-def refusal_of_ids(ids: "torch.Tensor", count: int = 10, shape: tuple[int, ...] | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        check_ids(ids, count, "input_ids", shape)
-    return str(caught.value)
-
-
-def test_ids_that_fit_are_taken() -> None:
-    check_ids(IDS, 7, "input_ids")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.uint8, torch.int16])
+def test_ids_of_another_dtype_are_refused(dtype: "torch.dtype") -> None:
     check_ids(IDS.int(), 7, "input_ids", (2, 3))
-    check_ids(torch.empty(0, 3, dtype=torch.long), 7, "input_ids")
+    with pytest.raises(InputError) as caught:
+        check_ids(IDS.to(dtype), 10, "input_ids")
+    assert str(caught.value) == f"input_ids is {dtype}; expected int64 or int32"
 
 
-def test_ids_outside_the_table_are_refused_with_their_range() -> None:
-    assert refusal_of_ids(IDS, 6) == "input_ids ranges from 1 to 6; expected 0 to 5"
-    assert refusal_of_ids(-IDS) == "input_ids ranges from -6 to -1; expected 0 to 9"
-
-
-def test_ids_of_another_type_or_shape_are_refused() -> None:
-    for dtype in (torch.float32, torch.bool, torch.uint8, torch.int16):
-        assert refusal_of_ids(IDS.to(dtype)) == f"input_ids is {dtype}; expected int64 or int32"
-    assert refusal_of_ids(IDS[0]) == "input_ids has shape (3,); expected (batch, seq)"
-    assert refusal_of_ids(IDS, shape=(2, 4)) == "input_ids has shape (2, 3); expected (2, 4)"
-
-
-@pytest.mark.parametrize(
-    ("embeds", "found"),
-    [
-        (torch.zeros(2, 3, 7), "torch.float32 of shape (2, 3, 7)"),
-        (torch.zeros(3, 8), "torch.float32 of shape (3, 8)"),
-        (torch.zeros(2, 3, 8).long(), "torch.int64 of shape (2, 3, 8)"),
-    ],
-)
-def test_embeddings_of_another_shape_or_type_are_refused(embeds: "torch.Tensor", found: str) -> None:
+def test_embeddings_of_another_width_or_batch_are_refused() -> None:
     check_embeds(torch.zeros(2, 3, 8), 8, "inputs_embeds")
     with pytest.raises(InputError) as caught:
-        check_embeds(embeds, 8, "inputs_embeds")
-    assert str(caught.value) == (f"inputs_embeds is {found}; expected floating point of shape (batch, positions, 8)")
-
-
-def test_encoder_states_of_another_batch_are_refused() -> None:
-    check_embeds(torch.zeros(2, 3, 8), 8, "encoder_hidden_states", rows=2)
-    with pytest.raises(InputError, match=r"expected floating point of shape \(4, positions, 8\)"):
-        check_embeds(torch.zeros(2, 3, 8), 8, "encoder_hidden_states", rows=4)
-
-
-def test_positions_beyond_the_table_are_refused() -> None:
-    check_positions(10, 0, 10)
-    check_positions(1, 9, 10)
-    with pytest.raises(InputError) as caught:
-        check_positions(11, 0, 10)
-    assert str(caught.value) == ("11 positions exceed the model's max_position_embeddings of 10; truncate the input")
-    with pytest.raises(InputError, match="2 positions after 9 cached ones exceed"):
-        check_positions(2, 9, 10)
+        check_embeds(torch.zeros(2, 3, 8).long(), 8, "inputs_embeds", rows=4)
+    assert str(caught.value) == (
+        "inputs_embeds is torch.int64 of shape (2, 3, 8); expected floating point of shape (4, positions, 8)"
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modeloutputs import InputError
+from modeloutputs.architectures.tasks import IGNORED
 from modeloutputs.torch import losses
 
 CLASSES = 5
@@ -28,7 +29,7 @@ def logits(*shape: int, dtype: "torch.dtype" = torch.float64, seed: int = 0) -> 
 def labels(count: int = CLASSES, shape: tuple[int, ...] = POSITIONS, ignored: float = 0.3) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     chosen = torch.randint(0, count, shape, generator=generator)
-    return torch.where(torch.rand(shape, generator=generator) < ignored, losses.IGNORED, chosen)
+    return torch.where(torch.rand(shape, generator=generator) < ignored, IGNORED, chosen)
 
 
 def token_example() -> tuple[list[Tensor], list[Tensor]]:
@@ -83,7 +84,7 @@ def smoothed_term(scores: Tensor, label: int, smoothing: float) -> Tensor:
 
 def mean_of_terms(scores: Tensor, wanted: Tensor, smoothing: float = 0.0) -> Tensor:
     pairs = zip(scores.reshape(-1, scores.shape[-1]), wanted.reshape(-1).tolist(), strict=True)
-    terms = [smoothed_term(row, label, smoothing) for row, label in pairs if label != losses.IGNORED]
+    terms = [smoothed_term(row, label, smoothing) for row, label in pairs if label != IGNORED]
     return torch.stack(terms).mean()
 
 
@@ -121,7 +122,7 @@ def test_causal_loss_of_one_position_is_zero() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_many_classes_loss_is_the_mean_of_binary_cross_entropies(smoothing: float) -> None:
     (scores,), (wanted,) = many_classes_example()
-    counted = wanted != losses.IGNORED
+    counted = wanted != IGNORED
     target = (wanted * (1 - smoothing) + smoothing / 2)[counted]
     p = torch.sigmoid(scores[counted])
     expected = -(target * p.log() + (1 - target) * (1 - p).log()).mean()
@@ -200,7 +201,7 @@ def test_losses_are_scalars(loss: Loss, example: Example) -> None:
 @every_smoothed_loss
 def test_where_nothing_is_counted_loss_and_gradient_are_zero(loss: Loss, example: Example, num_items: Any) -> None:
     scores, wanted = example()
-    nothing = [torch.full_like(tensor, losses.IGNORED) for tensor in wanted]
+    nothing = [torch.full_like(tensor, IGNORED) for tensor in wanted]
     for smoothing in (0.0, 0.1):
         value = loss(*scores, *nothing, num_items=num_items, label_smoothing=smoothing)
         assert value == 0
@@ -212,9 +213,9 @@ def test_scores_at_ignored_positions_change_nothing(smoothing: float) -> None:
     scores, wanted = logits(*POSITIONS, CLASSES), labels()
     value = losses.cross_entropy(scores, wanted, label_smoothing=smoothing)
     (gradient,) = gradients(value, [scores])
-    changed = torch.where((wanted == losses.IGNORED)[..., None], scores + 50, scores)
+    changed = torch.where((wanted == IGNORED)[..., None], scores + 50, scores)
     assert value == losses.cross_entropy(changed, wanted, label_smoothing=smoothing)
-    assert not gradient[wanted == losses.IGNORED].any()
+    assert not gradient[wanted == IGNORED].any()
 
 
 @settings(deadline=None)
@@ -224,7 +225,7 @@ def test_ignored_positions_count_for_nothing_whatever_their_number(data: st.Data
     wanted = torch.tensor(data.draw(st.lists(st.sampled_from([-100, 0, 1, 2]), min_size=1, max_size=8)))
     smoothing = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
     scores = logits(len(wanted), 3)
-    kept = wanted != losses.IGNORED
+    kept = wanted != IGNORED
     alone = losses.cross_entropy(scores[kept], wanted[kept], label_smoothing=smoothing)
     torch.testing.assert_close(losses.cross_entropy(scores, wanted, label_smoothing=smoothing), alone)
 
@@ -240,7 +241,7 @@ def test_an_empty_batch_has_no_loss() -> None:
 def counted_items(name: str, wanted: list[Tensor]) -> int:
     if name == "regression":
         return wanted[0].numel()
-    return int((wanted[0][:, 1:] if name == "causal" else wanted[0]).ne(losses.IGNORED).sum())
+    return int((wanted[0][:, 1:] if name == "causal" else wanted[0]).ne(IGNORED).sum())
 
 
 @pytest.mark.parametrize("as_tensor", [False, True])
@@ -334,46 +335,21 @@ CLASS_INDICES = torch.tensor([0, 2, 1])
 INDICATORS = torch.tensor([[0.0, 1.0, 1.0]] * 3)
 VALUES = torch.tensor([0.5, -1.0, 2.0])
 
-RESOLVED = [
-    (None, 3, CLASS_INDICES, ONE),
-    (None, 3, CLASS_INDICES.int(), ONE),
-    (None, 3, INDICATORS, MANY),
-    (None, 1, VALUES, VALUE),
-    (None, 1, VALUES[:, None], VALUE),
-    (ONE, 3, CLASS_INDICES, ONE),
-    (MANY, 3, INDICATORS, MANY),
-    (MANY, 1, INDICATORS[:, :1], MANY),
-    (VALUE, 1, VALUES, VALUE),
-    (VALUE, 3, INDICATORS, VALUE),
-]
 
-
-@pytest.mark.parametrize(("configured", "num_labels", "wanted", "expected"), RESOLVED)
-def test_problem_type_follows_configuration_then_labels(
-    configured: str | None, num_labels: int, wanted: Tensor, expected: str
-) -> None:
-    assert losses.resolve_problem_type(configured, num_labels, wanted) == expected
-
-
-REFUSED = {
-    "floats for one class": (ONE, 3, INDICATORS, f"problem_type='{ONE}' takes integer class indices"),
-    "integers for many classes": (MANY, 3, CLASS_INDICES, rf"problem_type='{MANY}' takes floating point .*\.float\(\)"),
-    "integers for a value": (VALUE, 1, CLASS_INDICES, f"problem_type='{VALUE}' takes floating point labels"),
-    "one class": (None, 1, torch.zeros(3).long(), "num_labels=1: one class is always right; for regression pass"),
-    "one class, configured": (ONE, 1, torch.zeros(3).long(), "num_labels=1: one class is always right"),
-    "integers in many columns": (None, 3, INDICATORS.long(), r"pass \(batch,\) integers .*, \(batch, 3\) floats"),
-    "floats in one column": (None, 3, VALUES, "or set config.problem_type"),
-    "truth values": (None, 3, INDICATORS.bool(), "labels are torch.bool"),
-    "no such type": ("regresion", 1, VALUES, "problem_type is 'regresion'; did you mean 'regression'"),
-}
-
-
-@pytest.mark.parametrize(("configured", "num_labels", "wanted", "message"), REFUSED.values(), ids=REFUSED)
-def test_contradictory_and_undetermined_problem_types_are_refused(
+@pytest.mark.parametrize(
+    ("configured", "num_labels", "wanted", "message"),
+    [
+        (ONE, 3, INDICATORS, "labels are torch.float32 of shape .*takes integer class indices"),
+        (None, 3, INDICATORS.bool(), "labels are torch.bool"),
+        ("regresion", 1, VALUES, "problem_type is 'regresion'; did you mean 'regression'"),
+    ],
+)
+def test_labels_that_fit_no_loss_are_refused(
     configured: str | None, num_labels: int, wanted: Tensor, message: str
 ) -> None:
+    """Which do is the subject of tests/architectures/test_tasks.py."""
     with pytest.raises(InputError, match=message):
-        losses.resolve_problem_type(configured, num_labels, wanted)
+        losses.sequence_classification_loss(logits(3, num_labels), wanted, configured)
 
 
 def test_row_classifiers_have_the_loss_that_is_resolved() -> None:
@@ -394,5 +370,5 @@ def test_a_column_of_class_indices_is_a_vector() -> None:
 
 
 def test_regression_has_no_smoothing() -> None:
-    with pytest.raises(InputError, match="label_smoothing is for classes; regression has none"):
+    with pytest.raises(InputError, match="label_smoothing is for classes; leave it out for regression"):
         losses.sequence_classification_loss(logits(3, 1), VALUES, None, label_smoothing=0.1)

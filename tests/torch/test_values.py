@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from modeloutputs.torch.values import are_at_hand, are_known
+from modeloutputs.torch.values import has_concrete_values, values_on_cpu
 
 from .tiny import BY_NAME, Head
 
@@ -14,17 +14,19 @@ from .tiny import BY_NAME, Head
 HEADS = [head for head in BY_NAME.values() if not head.has_choices]
 
 
-def test_tensors_of_the_cpu_are_at_hand():
-    assert are_known(torch.ones(2))
-    assert are_at_hand(torch.ones(2))
-    assert not are_at_hand(torch.ones(0))
-    assert not are_at_hand(torch.ones(2, device="meta"))
+def test_tensors_of_the_cpu_values_on_cpu():
+    assert has_concrete_values(torch.ones(2))
+    assert values_on_cpu(torch.ones(2))
+    assert not values_on_cpu(torch.ones(0))
+    assert not values_on_cpu(torch.ones(2, device="meta"))
 
 
 def test_values_are_unknown_where_python_cannot_ask_for_them():
     seen: list[bool] = []
-    torch.func.vmap(lambda x: seen.append(are_known(x)) or x)(torch.ones(3, 2))
-    torch.compile(lambda x: seen.append(are_known(x)) or x + 1, backend="eager", fullgraph=False)(torch.ones(2))
+    torch.func.vmap(lambda x: seen.append(has_concrete_values(x)) or x)(torch.ones(3, 2))
+    torch.compile(lambda x: seen.append(has_concrete_values(x)) or x + 1, backend="eager", fullgraph=False)(
+        torch.ones(2)
+    )
     assert seen[0] is False
     assert seen[1:] == [False]
 

@@ -1,7 +1,7 @@
 """Models of a few thousand weights for every model and head, and inputs and labels that fit them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,18 @@ from torch import Tensor, nn
 
 from modeloutputs import ModelOutput
 from modeloutputs.architectures import BartConfig, BertConfig, Config, GPT2Config, LlamaConfig, OpenAIGPTConfig
-from modeloutputs.torch import bart, bart_heads, bert_heads, gpt, gpt2, llama, outputs
+from modeloutputs.torch import (
+    bart,
+    bart_heads,
+    bert_heads,
+    gpt,
+    gpt2,
+    gpt2_heads,
+    gpt_heads,
+    llama,
+    llama_heads,
+    outputs,
+)
 from modeloutputs.torch.bert import BertModel
 from modeloutputs.torch.pretrained import PreTrainedModel
 
@@ -135,6 +146,10 @@ class Head:
     def has_choices(self) -> bool:
         return self.cls is bert_heads.BertForMultipleChoice
 
+    def with_settings(self, **settings: Any) -> "Head":
+        """Return the same head configured otherwise."""
+        return replace(self, settings={**self.settings, **settings})
+
     def configuration(self, **changes: Any) -> Any:
         return self.config(**{**self.sizes, **self.settings, **changes})
 
@@ -170,7 +185,8 @@ def randomise(module: nn.Module, seed: int = 0) -> Any:
     """Draw every parameter anew: a bias at 0 or a norm at 1 would hide that it is not used."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
+        buffers = [(name, buffer) for name, buffer in module.named_buffers() if name.endswith("logits_bias")]
+        for name, parameter in [*module.named_parameters(), *buffers]:
             offset = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
             parameter.copy_(offset + 0.2 * torch.randn(parameter.shape, generator=generator))
     return module
@@ -317,7 +333,7 @@ def _gpt2(cls: Any, returns: type[ModelOutput], **more: Any) -> Head:
 
 def _gpt2_classifier(variant: str, labels: Labels, count: int) -> Head:
     return _gpt2(
-        gpt2.GPT2ForSequenceClassification,
+        gpt2_heads.GPT2ForSequenceClassification,
         outputs.SequenceClassifierOutput,
         labels=labels,
         settings={"num_labels": count, "pad_token_id": 0},
@@ -342,7 +358,7 @@ def _moved_left(labels: Tensor) -> Tensor:
 
 GPT_HEADS = (
     _gpt(gpt.OpenAIGPTModel, outputs.BaseModelOutput),
-    _gpt(gpt.OpenAIGPTLMHeadModel, outputs.CausalLMOutput, labels=_VOCAB_LABELS),
+    _gpt(gpt_heads.OpenAIGPTLMHeadModel, outputs.CausalLMOutput, labels=_VOCAB_LABELS),
 )
 GPT2_HEADS = (
     _gpt2(
@@ -351,13 +367,13 @@ GPT2_HEADS = (
         settings={"add_cross_attention": True},
     ),
     _gpt2(
-        gpt2.GPT2LMHeadModel,
+        gpt2_heads.GPT2LMHeadModel,
         outputs.CausalLMOutputWithCrossAttentions,
         labels=_VOCAB_LABELS,
         settings={"add_cross_attention": True},
     ),
     _gpt2(
-        gpt2.GPT2LMHeadModel,
+        gpt2_heads.GPT2LMHeadModel,
         outputs.CausalLMOutputWithCrossAttentions,
         labels=_VOCAB_LABELS,
         settings={
@@ -376,9 +392,9 @@ GPT2_HEADS = (
 )
 LLAMA_HEADS = (
     _llama(llama.LlamaModel, outputs.BaseModelOutputWithPast),
-    _llama(llama.LlamaForCausalLM, outputs.CausalLMOutputWithPast, labels=_VOCAB_LABELS),
+    _llama(llama_heads.LlamaForCausalLM, outputs.CausalLMOutputWithPast, labels=_VOCAB_LABELS),
     _llama(
-        llama.LlamaForCausalLM,
+        llama_heads.LlamaForCausalLM,
         outputs.CausalLMOutputWithPast,
         labels=_VOCAB_LABELS,
         settings={

@@ -4,8 +4,63 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .config import Alias, Config
+from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .weights import WeightNames
 
-__all__ = ["BartConfig"]
+__all__ = [
+    "DECODER_WEIGHT_NAMES",
+    "LAYER_PATHS",
+    "UNUSED_POSITIONS",
+    "WEIGHT_NAMES",
+    "BartConfig",
+    "decoder_settings",
+    "encoder_settings",
+]
+
+UNUSED_POSITIONS = 2
+"""Leading rows of a position table that belong to no position."""
+
+LAYER_PATHS = LayerPaths(
+    attention=AttentionPaths(
+        query="self_attn.q_proj",
+        key="self_attn.k_proj",
+        value="self_attn.v_proj",
+        output="self_attn.out_proj",
+        norm="self_attn_layer_norm",
+    ),
+    cross_attention=AttentionPaths(
+        query="encoder_attn.q_proj",
+        key="encoder_attn.k_proj",
+        value="encoder_attn.v_proj",
+        output="encoder_attn.out_proj",
+        norm="encoder_attn_layer_norm",
+    ),
+    feed_forward=FeedForwardPaths(up="fc1", down="fc2", norm="final_layer_norm"),
+)
+
+WEIGHT_NAMES = WeightNames(
+    prefix="model",
+    tied={
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "lm_head.weight": "model.shared.weight",
+    },
+    fallbacks={
+        "model.shared.weight": "model.decoder.embed_tokens.weight",
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+    },
+    ignored=r"final_logits_bias$",
+    neutral=r"final_logits_bias$",
+)
+
+DECODER_WEIGHT_NAMES = WeightNames(
+    prefix="model",
+    tied={"lm_head.weight": "model.decoder.embed_tokens.weight"},
+    fallbacks={"model.decoder.embed_tokens.weight": "model.shared.weight"},
+    ignored=r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)",
+)
+"""Those of the decoder alone."""
 
 
 @dataclass(kw_only=True)
@@ -77,3 +132,28 @@ class BartConfig(Config):
         )  # fmt: skip
         self.require_divisible("d_model", "encoder_attention_heads")
         self.require_divisible("d_model", "decoder_attention_heads")
+
+
+def encoder_settings(config: BartConfig) -> LayerSettings:
+    """Return the settings of the encoder's layers."""
+    return _layer_settings(config, config.encoder_attention_heads, config.encoder_ffn_dim, is_decoder=False)
+
+
+def decoder_settings(config: BartConfig) -> LayerSettings:
+    """Return the settings of the decoder's layers."""
+    return _layer_settings(config, config.decoder_attention_heads, config.decoder_ffn_dim, is_decoder=True)
+
+
+def _layer_settings(config: BartConfig, heads: int, intermediate_size: int, *, is_decoder: bool) -> LayerSettings:
+    return LayerSettings(
+        hidden_size=config.d_model,
+        heads=heads,
+        intermediate_size=intermediate_size,
+        activation=config.hidden_act,
+        norm_eps=1e-5,
+        causal=is_decoder,
+        cross_attention=is_decoder,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        activation_dropout=config.activation_dropout,
+    )

@@ -5,8 +5,36 @@ from typing import ClassVar
 
 from ..errors import InputError
 from .config import Config
+from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .weights import WeightNames
 
-__all__ = ["BertConfig"]
+__all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "BertConfig", "layer_settings"]
+
+LAYER_PATHS = LayerPaths(
+    attention=AttentionPaths(
+        query="attention.self.query",
+        key="attention.self.key",
+        value="attention.self.value",
+        output="attention.output.dense",
+        norm="attention.output.LayerNorm",
+    ),
+    cross_attention=AttentionPaths(
+        query="crossattention.self.query",
+        key="crossattention.self.key",
+        value="crossattention.self.value",
+        output="crossattention.output.dense",
+        norm="crossattention.output.LayerNorm",
+    ),
+    feed_forward=FeedForwardPaths(up="intermediate.dense", down="output.dense", norm="output.LayerNorm"),
+)
+
+WEIGHT_NAMES = WeightNames(
+    prefix="bert",
+    tied={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"},
+    always_tied={"cls.predictions.bias": "cls.predictions.decoder.bias"},
+    optional=r"pooler\.|encoder\.layer\.\d+\.crossattention",
+    ignored=r"embeddings\.position_ids$|cls\.predictions\.(decoder\.)?bias$",
+)
 
 
 @dataclass(kw_only=True)
@@ -49,3 +77,18 @@ class BertConfig(Config):
             raise InputError(
                 f"position_embedding_type is {self.position_embedding_type!r}; only 'absolute' is implemented"
             )
+
+
+def layer_settings(config: BertConfig) -> LayerSettings:
+    """Return the settings of BERT's layers."""
+    return LayerSettings(
+        hidden_size=config.hidden_size,
+        heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        activation=config.hidden_act,
+        norm_eps=config.layer_norm_eps,
+        causal=config.is_decoder,
+        cross_attention=config.add_cross_attention,
+        dropout=config.hidden_dropout_prob,
+        attention_dropout=config.attention_probs_dropout_prob,
+    )

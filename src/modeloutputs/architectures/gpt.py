@@ -4,8 +4,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .config import Alias, Config
+from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .weights import WeightNames
 
-__all__ = ["GPTSizes", "OpenAIGPTConfig"]
+__all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "GPTSizes", "OpenAIGPTConfig", "layer_settings"]
+
+LAYER_PATHS = LayerPaths(
+    attention=AttentionPaths(
+        query="attn.c_attn", key="attn.c_attn", value="attn.c_attn", output="attn.c_proj", norm="ln_1"
+    ),
+    feed_forward=FeedForwardPaths(up="mlp.c_fc", down="mlp.c_proj", norm="ln_2"),
+)
+
+WEIGHT_NAMES = WeightNames(
+    prefix="transformer",
+    tied={"lm_head.weight": "transformer.tokens_embed.weight"},
+    ignored=r"(^|\.)(attn\.bias|position_ids)$",
+)
 
 
 @dataclass(kw_only=True)
@@ -60,3 +75,18 @@ class OpenAIGPTConfig(GPTSizes):
     def hidden_act(self) -> str:
         """The activation as other architectures name it: GPT's "gelu" is the approximation by tanh, "gelu_new"."""
         return {"gelu": "gelu_new", "swish": "silu"}.get(self.afn, self.afn)
+
+
+def layer_settings(config: OpenAIGPTConfig) -> LayerSettings:
+    """Return the settings of GPT's layers."""
+    return LayerSettings(
+        hidden_size=config.n_embd,
+        heads=config.n_head,
+        intermediate_size=config.intermediate_size,
+        activation=config.hidden_act,
+        norm_eps=config.layer_norm_epsilon,
+        transposed_weights=True,
+        causal=True,
+        dropout=config.resid_pdrop,
+        attention_dropout=config.attn_pdrop,
+    )

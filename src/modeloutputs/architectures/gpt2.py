@@ -1,11 +1,35 @@
 """GPT-2's configuration."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from .gpt import GPTSizes
+from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .weights import WeightNames
 
-__all__ = ["GPT2Config"]
+__all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "GPT2Config", "layer_settings"]
+
+LAYER_PATHS = LayerPaths(
+    attention=AttentionPaths(
+        query="attn.c_attn", key="attn.c_attn", value="attn.c_attn", output="attn.c_proj", norm="ln_1"
+    ),
+    cross_attention=AttentionPaths(
+        query="crossattention.q_attn",
+        key="crossattention.c_attn",
+        value="crossattention.c_attn",
+        output="crossattention.c_proj",
+        norm="ln_cross_attn",
+    ),
+    feed_forward=FeedForwardPaths(up="mlp.c_fc", down="mlp.c_proj", norm="ln_2"),
+)
+
+WEIGHT_NAMES = WeightNames(
+    prefix="transformer",
+    tied={"lm_head.weight": "transformer.wte.weight"},
+    optional=r"h\.\d+\.(crossattention|ln_cross_attn)",
+    ignored=r"(^|\.)(attn|crossattention)\.(masked_)?bias$",
+)
 
 
 @dataclass(kw_only=True)
@@ -44,3 +68,29 @@ class GPT2Config(GPTSizes):
         self.require_rate("classifier_dropout")
         if self.n_inner is not None:
             self.require_positive("n_inner")
+
+
+def layer_settings(config: GPT2Config) -> LayerSettings:
+    """Return the settings of GPT-2's layers."""
+    return LayerSettings(
+        hidden_size=config.n_embd,
+        heads=config.n_head,
+        intermediate_size=config.intermediate_size,
+        activation=config.hidden_act,
+        norm_eps=config.layer_norm_epsilon,
+        norm_first=True,
+        transposed_weights=True,
+        causal=True,
+        cross_attention=config.add_cross_attention,
+        dropout=config.resid_pdrop,
+        attention_dropout=config.attn_pdrop,
+        scales=_scales(config),
+    )
+
+
+def _scales(config: GPT2Config) -> list[float | None]:
+    """Return the factor on each layer's scores, None for the usual one."""
+    usual = math.sqrt(config.n_head / config.n_embd) if config.scale_attn_weights else 1.0
+    if config.scale_attn_by_inverse_layer_idx:
+        return [usual / (i + 1) for i in range(config.n_layer)]
+    return [None if config.scale_attn_weights else usual] * config.n_layer

@@ -7,8 +7,29 @@ from typing import Any, ClassVar, cast
 
 from ..errors import InputError
 from .config import Config
+from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .weights import WeightNames
 
-__all__ = ["LlamaConfig"]
+__all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "LlamaConfig", "layer_settings"]
+
+LAYER_PATHS = LayerPaths(
+    attention=AttentionPaths(
+        query="self_attn.q_proj",
+        key="self_attn.k_proj",
+        value="self_attn.v_proj",
+        output="self_attn.o_proj",
+        norm="input_layernorm",
+    ),
+    feed_forward=FeedForwardPaths(
+        gate="mlp.gate_proj", up="mlp.up_proj", down="mlp.down_proj", norm="post_attention_layernorm"
+    ),
+)
+
+WEIGHT_NAMES = WeightNames(
+    prefix="model",
+    tied={"lm_head.weight": "model.embed_tokens.weight"},
+    ignored=r"rotary_emb\.inv_freq$",
+)
 
 # What each way of stretching the positions to a longer context needs to know.
 ROPE_TYPES: dict[str, tuple[str, ...]] = {
@@ -146,3 +167,22 @@ def _check_scaling(scaling: dict[str, Any]) -> None:
 def _require_positive_number(name: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
         raise InputError(f"{name} is {value!r}; it must be a positive number")
+
+
+def layer_settings(config: LlamaConfig) -> LayerSettings:
+    """Return the settings of Llama's layers."""
+    return LayerSettings(
+        hidden_size=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        intermediate_size=config.intermediate_size,
+        activation=config.hidden_act,
+        norm_eps=config.rms_norm_eps,
+        rms_norm=True,
+        norm_first=True,
+        attention_bias=config.attention_bias,
+        feed_forward_bias=config.mlp_bias,
+        causal=True,
+        attention_dropout=config.attention_dropout,
+    )

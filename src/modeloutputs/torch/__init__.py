@@ -56,10 +56,13 @@ if TYPE_CHECKING:
         BertLMHeadModel,
     )
     from .generation import GenerateOutput
-    from .gpt import OpenAIGPTLMHeadModel, OpenAIGPTModel
-    from .gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
+    from .gpt import OpenAIGPTModel
+    from .gpt2 import GPT2Model
+    from .gpt2_heads import GPT2ForSequenceClassification, GPT2LMHeadModel
+    from .gpt_heads import OpenAIGPTLMHeadModel
     from .inference import compile_for_inference
-    from .llama import LlamaForCausalLM, LlamaModel
+    from .llama import LlamaModel
+    from .llama_heads import LlamaForCausalLM
     from .pretrained import PreTrainedModel
 
 __all__ = [
@@ -148,10 +151,13 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
                 "BertLMHeadModel",
             ),
             "generation": ("GenerateOutput",),
-            "gpt": ("OpenAIGPTLMHeadModel", "OpenAIGPTModel"),
-            "gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
+            "gpt": ("OpenAIGPTModel",),
+            "gpt_heads": ("OpenAIGPTLMHeadModel",),
+            "gpt2": ("GPT2Model",),
+            "gpt2_heads": ("GPT2ForSequenceClassification", "GPT2LMHeadModel"),
             "inference": ("compile_for_inference",),
-            "llama": ("LlamaForCausalLM", "LlamaModel"),
+            "llama": ("LlamaModel",),
+            "llama_heads": ("LlamaForCausalLM",),
             "pretrained": ("PreTrainedModel",),
         },
     )

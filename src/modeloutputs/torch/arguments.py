@@ -1,34 +1,39 @@
-"""What models are called with, the same for all of them (B rows, S positions).
+"""Arguments of `forward`, the same for all models (B rows, S positions).
 
 - `input_ids` (B, S) integers, or `inputs_embeds` (B, S, hidden) in their place.
-- `attention_mask` (B, past + S) non-zero at tokens and zero at padding, on either side; what is masked counts as
-  absent: it takes no position. Or (B, S, past + S) or (B, heads, S, past + S), saying for each query what it sees;
-  positions then count all.
+- `attention_mask` (B, past + S), non-zero at tokens and zero at padding, on either side; masked tokens count as absent
+  and take no position. Or (B, S, past + S) or (B, heads, S, past + S), a full mask for each query; positions then
+  count padding too.
 - `position_ids` (B, S); from the mask where not passed.
 - `token_type_ids` (B, S), 0 for the first text, 1 for the second.
 - `encoder_hidden_states` (B, E, hidden) and `encoder_attention_mask` (B, E), for a decoder with cross-attention.
-- `past_key_values`, the cache that an earlier call returned; it is left as it is.
+- `past_key_values`, the cache that an earlier call returned; it is not changed.
 - `use_cache`, `output_hidden_states`, `output_attentions`, `return_dict`: the configuration's where not passed. The two
   `output_` flags also take layer indices: other layers are then None, so that indices keep their meaning. With
-  `return_dict=False` a plain tuple is returned, of the fields that are present.
+  `return_dict=False` a plain tuple of the fields that are present is returned.
 - `labels`; `num_items` and `label_smoothing` are explained in `modeloutputs.torch.losses`.
 - `logits_to_keep`: how many positions, counted from the end, a language model computes logits for; 0 for all.
 
-All raise InputError for an argument that is missing or of wrong shape, dtype or range, before anything is computed.
+All models raise InputError for an argument that is missing or of wrong shape, dtype or range, before anything is
+computed.
 """
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import Tensor
 
 from .cache import PastKeyValues
 from .layers import LayerSelection
+from .outputs import BaseModelOutput
 
-__all__ = ["DecoderInputs", "Flags", "Inputs"]
+__all__ = ["DecoderInputs", "EncoderOutputs", "Flags", "Inputs", "Seq2SeqInputs"]
+
+EncoderOutputs = BaseModelOutput | tuple[Any, ...]
+"""An encoder's result, as an output or a plain tuple."""
 
 
 class Flags(TypedDict, total=False):
-    """What to return."""
+    """Layers to return."""
 
     output_hidden_states: LayerSelection | None
     output_attentions: LayerSelection | None
@@ -47,3 +52,15 @@ class DecoderInputs(Inputs, total=False):
     past_key_values: PastKeyValues | None
     encoder_hidden_states: Tensor | None
     encoder_attention_mask: Tensor | None
+    use_cache: bool | None
+
+
+class Seq2SeqInputs(Flags, total=False):
+    """Inputs of an encoder-decoder beside ids and masks; see `modeloutputs.torch.BartModel`."""
+
+    encoder_outputs: EncoderOutputs | None
+    past_key_values: PastKeyValues | None
+    inputs_embeds: Tensor | None
+    decoder_inputs_embeds: Tensor | None
+    position_ids: Tensor | None
+    decoder_position_ids: Tensor | None

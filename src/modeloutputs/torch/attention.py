@@ -3,34 +3,41 @@
 Shapes: B rows, H heads, Q query positions, K key positions, D width of a head.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architectures.layers import LayerSettings
 from ..errors import InputError
-from .layers import Linear
-from .values import are_at_hand, are_known
+from .layers import linear_layer
+from .plain import apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
+from .values import has_concrete_values, values_on_cpu
 
 __all__ = [
+    "Attention",
+    "AttentionContext",
     "AttentionMask",
+    "AttentionResult",
     "CrossAttention",
-    "Rotation",
-    "SelfAttention",
+    "KeyValue",
+    "PositionEmbeddings",
+    "apply_rotary",
     "attend",
     "build_mask",
+    "check_mask",
+    "compute_dtype",
     "is_unmasked",
-    "rotate",
-    "rotation",
+    "rotary_cos_sin",
 ]
 
 KeyValue = tuple[Tensor, Tensor]
 
 
 class AttentionMask(NamedTuple):
-    """Which keys each query may see.
+    """The keys that each query may see.
 
     `bias` (B or 1, 1 or H, Q or 1, K) is added to the scores: 0 where a key is seen, a large negative number where it
     is not; None where all are. `causal` says that it is None because the kernel itself hides later positions.
@@ -42,13 +49,11 @@ class AttentionMask(NamedTuple):
 
 def is_unmasked(mask: Tensor | None) -> bool:
     """Whether a mask hides nothing. Where its values are unknown, only an absent mask is known to."""
-    return mask is None or (are_known(mask) and bool((mask != 0).all()))
+    return mask is None or (has_concrete_values(mask) and bool((mask != 0).all()))
 
 
-def build_mask(
-    mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool, heads: int | None = None
-) -> AttentionMask:
-    """Turn a caller's mask into what `attend` takes.
+def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool) -> AttentionMask:
+    """Turn a caller's mask, which `check_mask` has seen, into what `attend` takes.
 
     Args:
         mask: non-zero where a key is seen; (B, K), or (B, Q, K) or (B, H, Q, K), which say everything: `causal` is
@@ -57,15 +62,9 @@ def build_mask(
         keys: K; the last Q of them are the queries' own positions.
         like: a tensor on the device, and of the dtype, that attention computes in.
         causal: hide from each query the positions after its own.
-        heads: H, where known.
-
-    Raises:
-        InputError: the mask's shape fits neither.
     """
-    if mask is not None:
-        _check_mask(mask, like.shape[0], queries, keys, heads)
-        if mask.dim() > 2:
-            return AttentionMask(_bias(mask.unsqueeze(1) if mask.dim() == 3 else mask, like))
+    if mask is not None and mask.dim() > 2:
+        return AttentionMask(_bias(mask.unsqueeze(1) if mask.dim() == 3 else mask, like))
     causal = causal and bool(queries > 1)  # a single last query comes after every key
     if is_unmasked(mask):
         if not causal or queries == keys:
@@ -78,17 +77,24 @@ def build_mask(
     return AttentionMask(_bias(seen, like))
 
 
-def _check_mask(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> None:
+def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: int | None = None) -> None:
+    """Refuse a mask that is not (rows, keys), (rows, queries, keys) or (rows or 1, heads or 1, queries, keys).
+
+    Raises:
+        InputError: the mask has another shape, or negative values.
+    """
+    if mask is None:
+        return
     shape = tuple(mask.shape)
     fits = shape in ((rows, keys), (rows, queries, keys))
     if mask.dim() == 4:
         fits = shape[0] in (1, rows) and shape[2:] == (queries, keys) and (not heads or shape[1] in (1, heads))
     if not fits:
         raise InputError(
-            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
+            f"attention mask has shape {shape}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
-    if are_at_hand(mask) and mask.is_floating_point() and mask.min() < 0:
+    if values_on_cpu(mask) and mask.is_floating_point() and mask.min() < 0:
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
@@ -158,12 +164,12 @@ def attend(
     return torch.matmul(dropped, value), weights
 
 
-Rotation = tuple[Tensor, Tensor]
-"""Cosines and sines (B or 1, 1, Q, D) of the angles by which queries and keys are turned."""
+PositionEmbeddings = tuple[Tensor, Tensor]
+"""Cosines and sines (B or 1, 1, Q, D) of the angles of rotary positions."""
 
 
-def rotation(positions: Tensor, inverse_frequencies: Sequence[float], dtype: torch.dtype) -> Rotation:
-    """Return what `SelfAttention` turns queries and keys by (Su et al., 2021, section 3.2.2).
+def rotary_cos_sin(positions: Tensor, inverse_frequencies: Sequence[float], dtype: torch.dtype) -> PositionEmbeddings:
+    """Return cosines and sines of rotary positions (Su et al., 2021, section 3.2.2).
 
     Args:
         positions: (B or 1, Q) integers.
@@ -175,100 +181,159 @@ def rotation(positions: Tensor, inverse_frequencies: Sequence[float], dtype: tor
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def rotate(states: Tensor, by: Rotation) -> Tensor:
-    """Turn states (B, H, Q, D) by what `rotation` returned."""
-    cos, sin = by
+def apply_rotary(states: Tensor, position_embeddings: PositionEmbeddings) -> Tensor:
+    """Rotate states (B, H, Q, D) by the angles that `rotary_cos_sin` returned."""
+    cos, sin = position_embeddings
     left, right = states.chunk(2, -1)
     return states * cos + torch.cat([-right, left], -1) * sin
 
 
-class SelfAttention(nn.Module):
-    """Multi-head attention of a sequence to itself, query, key and value projected in one product."""
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+
+Projection = tuple[str, int]
+"""Name of a module and number of heads of its result."""
+
+
+class Projections(NamedTuple):
+    """The three projections of an attention block."""
+
+    query: Projection
+    key: Projection
+    value: Projection
+
+
+class AttentionContext(Protocol):
+    """The inputs that all attention blocks of one call share."""
+
+    @property
+    def mask(self) -> AttentionMask:
+        """The keys that each query may see."""
+        ...
+
+    @property
+    def encoder_mask(self) -> AttentionMask:
+        """The encoder's positions that each query may see."""
+        ...
+
+    @property
+    def encoder_hidden_states(self) -> Tensor | None:
+        """(B, E, hidden), or None."""
+        ...
+
+    @property
+    def position_embeddings(self) -> PositionEmbeddings | None:
+        """Rotary positions of the queries, or None."""
+        ...
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+        """Return key and value of all positions, the cached ones first."""
+        ...
+
+    def cached_cross(self, layer: int) -> KeyValue | None:
+        """Return the encoder's key and value from the cache, or None."""
+        ...
+
+
+class AttentionResult(NamedTuple):
+    """The result of an attention block."""
+
+    hidden: Tensor
+    """(B, Q, hidden)."""
+    weights: Tensor | None
+    """(B, H, Q, K), where asked for."""
+    key_value: KeyValue
+    """Key and value of all positions (B, kv_heads, K, D)."""
+
+
+@returns_new_tensors
+class Attention(nn.Module):
+    """Multi-head attention of a sequence to itself and to the cached positions before it.
+
+    Args:
+        settings: sizes of the layer.
+        layer: index of the layer.
+        query: name of the query projection.
+        key: name of the key projection; roles with one name are slices of one matrix.
+        value: name of the value projection.
+        output: name of the output projection; None where another module does it.
+    """
 
     def __init__(
-        self,
-        hidden_size: int,
-        heads: int,
-        dropout: float,
-        *,
-        kv_heads: int | None = None,
-        head_dim: int | None = None,
-        bias: bool = True,
-        scale: float | None = None,
+        self, settings: LayerSettings, layer: int, *, query: str, key: str, value: str, output: str | None
     ) -> None:
         super().__init__()
-        self.heads = heads
-        self.kv_heads = kv_heads or heads
-        self.head_dim = head_dim or hidden_size // heads
-        self.dropout = dropout
-        self.scale = scale
-        parts = [count * self.head_dim for count in (heads, self.kv_heads, self.kv_heads)]
-        self.qkv = Linear(hidden_size, sum(parts), bias=bias)
-        self.qkv.parts = parts
-        self.output = Linear(heads * self.head_dim, hidden_size, bias=bias)
+        self.layer = layer
+        self.heads, self.kv_heads, self.head_dim = settings.heads, settings.key_heads, settings.head_width
+        self.dropout = settings.attention_dropout
+        self.scale = settings.scale(layer)
+        self.projections = Projections((query, self.heads), (key, self.kv_heads), (value, self.kv_heads))
+        self.output_name = output
+        widths: dict[str, int] = {}
+        for name, heads in self.projections:
+            widths[name] = widths.get(name, 0) + heads * self.head_dim
+        size, bias = settings.hidden_size, settings.attention_bias
+        for name, width in widths.items():
+            self.add_module(name, linear_layer(settings, size, width, bias=bias))
+        if output is not None:
+            self.add_module(output, linear_layer(settings, self.heads * self.head_dim, size, bias=bias))
 
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: AttentionMask,
-        extend: Callable[[Tensor, Tensor], KeyValue] | None = None,
-        with_weights: bool = False,
-        turned: Rotation | None = None,
-    ) -> tuple[Tensor, Tensor | None, KeyValue]:
-        """Attend from `hidden` (B, Q, hidden) to itself and to what came before it.
+    def pack(self) -> None:
+        """Move projections of one input end to end in memory, so that one product computes them all."""
+        pack_linears(self._layers(*self.projections))
 
-        Args:
-            hidden: the states.
-            mask: which keys are seen.
-            extend: takes this call's key and value (B, kv_heads, Q, D) and returns those of all positions, K.
-            with_weights: also return the weights.
-            turned: rotary positions of queries and keys.
+    def _layers(self, *projections: Projection) -> list[nn.Module]:
+        return [getattr(self, name) for name in dict.fromkeys(name for name, _ in projections)]
 
-        Returns:
-            the projected context (B, Q, hidden), the weights (B, H, Q, K) or None, and key and value of all positions.
-        """
-        rows, length, _ = hidden.shape
-        heads = self.heads + 2 * self.kv_heads
-        qkv = self.qkv(hidden).view(rows, length, heads, self.head_dim).transpose(1, 2)
-        query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
-        if turned is not None:
-            query, key = rotate(query, turned), rotate(key, turned)
-        if extend is not None:
-            key, value = extend(key, value)
-        dropout = self.dropout if self.training else 0.0
-        context, weights = attend(query, key, value, mask, dropout, with_weights, self.scale)
-        return (
-            self.output(context.transpose(1, 2).reshape(rows, length, self.heads * self.head_dim)),
-            weights,
-            (key, value),
-        )
+    def project(self, states: Tensor, *projections: Projection) -> list[Tensor]:
+        """Return projections of states (B, S, hidden), each (B, heads, S, D)."""
+        results = apply_linears(self._layers(*projections), states)
+        if len(results) < len(projections):  # slices of one matrix
+            results = split_columns(results[0], [heads * self.head_dim for _, heads in projections])
+        rows, length = states.shape[:2]
+        return [
+            result.view(rows, length, heads, self.head_dim).transpose(1, 2)
+            for result, (_, heads) in zip(results, projections, strict=True)
+        ]
 
+    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
+        """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights."""
+        query, key, value = self.project(hidden, *self.projections)
+        rotary = context.position_embeddings
+        if rotary is not None:
+            query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
+        key_value = context.append(self.layer, key, value)
+        return self.attend(query, key_value, context.mask, with_weights)
 
-class CrossAttention(nn.Module):
-    """Multi-head attention of a sequence to an encoder's output."""
-
-    def __init__(self, hidden_size: int, heads: int, dropout: float, scale: float | None = None) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = dropout
-        self.scale = scale
-        self.query = Linear(hidden_size, hidden_size)
-        self.key_value = Linear(hidden_size, 2 * hidden_size)
-        self.output = Linear(hidden_size, hidden_size)
-
-    def project(self, encoder_hidden_states: Tensor) -> KeyValue:
-        """Return the encoder's key and value (B, H, K, D), which stay the same in every step of decoding."""
-        rows, length, width = encoder_hidden_states.shape
-        both = self.key_value(encoder_hidden_states).view(rows, length, 2, self.heads, width // self.heads)
-        key, value = both.permute(2, 0, 3, 1, 4).unbind()
-        return key, value
-
-    def forward(
-        self, hidden: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend from `hidden` (B, Q, hidden) to the encoder; return context (B, Q, hidden) and weights or None."""
-        rows, length, width = hidden.shape
-        query = self.query(hidden).view(rows, length, self.heads, width // self.heads).transpose(1, 2)
+    def attend(self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool) -> AttentionResult:
+        """Attend from a projected query (B, H, Q, D) and project the result."""
         dropout = self.dropout if self.training else 0.0
         context, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)
-        return self.output(context.transpose(1, 2).reshape(rows, length, width)), weights
+        hidden = context.transpose(1, 2).flatten(2)
+        if self.output_name is not None:
+            hidden = apply_linear(getattr(self, self.output_name), hidden)
+        return AttentionResult(hidden, weights, key_value)
+
+
+@returns_new_tensors
+class CrossAttention(Attention):
+    """Multi-head attention of a sequence to an encoder's output; arguments as of `Attention`."""
+
+    def pack(self) -> None:
+        """Move the projections of the encoder's states end to end in memory."""
+        pack_linears(self._layers(*self.projections[1:]))
+
+    def encoder_key_value(self, context: AttentionContext) -> KeyValue | None:
+        """Return the encoder's key and value, the cached ones if any; None without an encoder."""
+        cached = context.cached_cross(self.layer)
+        if cached is not None or context.encoder_hidden_states is None:
+            return cached
+        key, value = self.project(context.encoder_hidden_states, *self.projections[1:])
+        return key, value
+
+    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
+        """Attend from `hidden` (B, Q, hidden) to the encoder's positions."""
+        key_value = self.encoder_key_value(context)
+        assert key_value is not None  # a layer calls this with an encoder only
+        (query,) = self.project(hidden, self.projections.query)
+        return self.attend(query, key_value, context.encoder_mask, with_weights)

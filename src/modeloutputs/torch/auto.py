@@ -7,9 +7,9 @@ from ..architectures.auto import language_model_of
 from ..files.checkpoints import find_checkpoint
 from .bart_heads import BartForCausalLM, BartForConditionalGeneration
 from .bert_heads import BertLMHeadModel
-from .gpt import OpenAIGPTLMHeadModel
-from .gpt2 import GPT2LMHeadModel
-from .llama import LlamaForCausalLM
+from .gpt2_heads import GPT2LMHeadModel
+from .gpt_heads import OpenAIGPTLMHeadModel
+from .llama_heads import LlamaForCausalLM
 
 __all__ = ["AnyLanguageModel", "load_language_model"]
 

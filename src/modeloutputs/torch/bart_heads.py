@@ -1,32 +1,33 @@
 """BART's heads: translation and summarisation, classification, question answering, and its decoder as language model.
 
-What they are called with is explained in `modeloutputs.torch.arguments` and at `BartModel`.
+Arguments are explained in `modeloutputs.torch.arguments` and at `BartModel`.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ..architectures import BartConfig
+from ..architectures.bart import DECODER_WEIGHT_NAMES
+from ..architectures.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION
 from ..errors import InputError
 from ..generation.settings import GenerationSettings
-from .arguments import Flags
-from .bart import BartDecoder, BartModel, BartPreTrainedModel, EncoderOutputs, as_output, shift_right
-from .cache import PastKeyValues
+from .arguments import Seq2SeqInputs
+from .bart import BartDecoder, BartModel, BartPreTrainedModel, as_output, shift_right
+from .generation import GenerationMixin
+from .heads import CausalLMHead, Head, LanguageModelHead, Seq2SeqSpanHead, cache_with_labels, kept_positions
 from .inputs import check_ids, last_position, rows_at
-from .language import CausalLanguageModel, LanguageModel, kept_positions
-from .layers import Linear
-from .losses import NumItems, cross_entropy, question_answering_loss, sequence_classification_loss
+from .losses import NumItems
 from .outputs import (
     CausalLMOutputWithCrossAttentions,
     Seq2SeqLMOutput,
     Seq2SeqQuestionAnsweringModelOutput,
     Seq2SeqSequenceClassifierOutput,
 )
-from .pretrained import ModelWithHead
-from .values import are_at_hand
+from .pretrained import call_inner
+from .values import values_on_cpu
 
 __all__ = [
     "BartForCausalLM",
@@ -36,29 +37,22 @@ __all__ = [
 ]
 
 
-class Seq2SeqInputs(Flags, total=False):
-    """Inputs beside ids and masks; see BartModel."""
-
-    encoder_outputs: EncoderOutputs | None
-    past_key_values: PastKeyValues | None
-    inputs_embeds: Tensor | None
-    decoder_inputs_embeds: Tensor | None
-    position_ids: Tensor | None
-    decoder_position_ids: Tensor | None
-    use_cache: bool | None
-
-
-class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedModel):
+class BartForConditionalGeneration(
+    GenerationMixin, BartPreTrainedModel, LanguageModelHead[BartConfig, Seq2SeqLMOutput]
+):
     """Predicts each next token of the target; returns Seq2SeqLMOutput."""
 
-    ignored_weights = r"(?!)"
+    task = SEQ2SEQ_LM
+    output_class = Seq2SeqLMOutput
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self._add_head(config.d_model, config.vocab_size)
-        self.final_logits_bias = nn.Parameter(torch.zeros(1, config.vocab_size), requires_grad=False)
-        self._initialise()
+        with self._building():
+            self.model = BartModel(config)
+            self._add_lm_head(config.d_model, config.vocab_size)
+            self.register_buffer("final_logits_bias", torch.zeros(1, config.vocab_size))
+
+    final_logits_bias: Tensor
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
@@ -76,7 +70,7 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         self.generation_limits.max_new_tokens(settings, length)  # refused before the encoder runs
         if encoded is None:
             flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
-            encoded = self.model.encoder(input_ids, attention_mask, return_dict=True, **flags)
+            encoded = call_inner(self.model.encoder, input_ids, attention_mask, **flags)
         encoded = as_output(encoded)
         rows = encoded.last_hidden_state.shape[0]
         if start is None:
@@ -96,7 +90,7 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
     def call_decoder(self, tokens: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], **options: Any) -> Any:
         """Call the model on the target's tokens, for the logits of the token after them."""
         named = {"decoder_input_ids": tokens, "decoder_attention_mask": mask, **inputs, **options}
-        return self(logits_to_keep=1, return_dict=True, **named)
+        return call_inner(self, logits_to_keep=1, **named)
 
     def forward(
         self,
@@ -111,7 +105,7 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         logits_to_keep: int = 0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Any,
+        **inputs: Unpack[Seq2SeqInputs],
     ) -> Seq2SeqLMOutput:
         """Return logits (B, S, vocab) and, with `labels` (B, S), the loss.
 
@@ -119,51 +113,49 @@ class BartForConditionalGeneration(LanguageModel[BartConfig], BartPreTrainedMode
         decoder is given nothing else, it is given the labels moved one to the right. With labels, `use_cache` is off
         unless passed.
         """
-        if labels is not None:
-            use_cache = False if use_cache is None else use_cache
-            if decoder_input_ids is None and inputs.get("decoder_inputs_embeds") is None:
-                decoder_input_ids = shift_right(labels, self.config)
-        outputs = self.model(
+        if labels is not None and decoder_input_ids is None and inputs.get("decoder_inputs_embeds") is None:
+            decoder_input_ids = shift_right(labels, self.config)
+        outputs = self._base_outputs(
             input_ids,
             attention_mask,
             decoder_input_ids,
             decoder_attention_mask,
-            use_cache=use_cache,
-            return_dict=True,
+            use_cache=cache_with_labels(use_cache, labels),
             **inputs,
         )
         logits = self._logits(kept_positions(outputs.last_hidden_state, logits_to_keep, labels))
-        loss = None
-        if labels is not None:
-            loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(Seq2SeqLMOutput, outputs, return_dict, loss=loss, logits=logits)
+        loss = self._loss(logits, labels, num_items, label_smoothing)
+        return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
 class BartClassificationHead(nn.Module):
-    """Dense, tanh and scores, with dropout before each."""
+    """Linear layer, tanh and scores, with dropout before each layer."""
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
-        self.dense = Linear(config.d_model, config.d_model)
+        self.dense = nn.Linear(config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.out_proj = Linear(config.d_model, config.num_labels)
+        self.out_proj = nn.Linear(config.d_model, config.num_labels)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, hidden) to (B, labels)."""
         return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(hidden)))))
 
 
-class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedModel):
+class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2SeqSequenceClassifierOutput]):
     """Gives each row a class from the decoder's state at its end (section 3.1); Seq2SeqSequenceClassifierOutput.
 
     The end is a row's last `eos_token_id`, which the tokenizer puts there.
     """
 
+    task = SEQUENCE_CLASSIFICATION
+    output_class = Seq2SeqSequenceClassifierOutput
+
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self.classification_head = BartClassificationHead(config)
-        self._initialise()
+        with self._building():
+            self.model = BartModel(config)
+            self.classification_head = BartClassificationHead(config)
 
     def forward(
         self,
@@ -175,6 +167,7 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
         labels: Tensor | None = None,
         num_items: NumItems | None = None,
         label_smoothing: float = 0.0,
+        use_cache: bool | None = None,
         return_dict: bool | None = None,
         **inputs: Unpack[Seq2SeqInputs],
     ) -> Seq2SeqSequenceClassifierOutput:
@@ -190,19 +183,17 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
                 f"the decoder's input has shape {tuple(given.shape)}, and input_ids, which say where its class is "
                 f"read, {tuple(input_ids.shape)}; leave it out, or pass as many positions"
             )
-        if labels is not None and inputs.get("use_cache") is None:
-            inputs["use_cache"] = False  # training has no use for a cache
-        outputs = self.model(
-            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
+        outputs = self._base_outputs(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            use_cache=cache_with_labels(use_cache, labels),
+            **inputs,
         )
         logits = self.classification_head(rows_at(outputs.last_hidden_state, end))
-        loss = None
-        if labels is not None:
-            problem_type = self.config.problem_type
-            loss = sequence_classification_loss(
-                logits, labels, problem_type, num_items=num_items, label_smoothing=label_smoothing
-            )
-        return self._finish(Seq2SeqSequenceClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
+        loss = self._loss(logits, labels, num_items, label_smoothing)
+        return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
     def _ends(self, input_ids: Tensor | None) -> Tensor | None:
         end = self.config.eos_token_id
@@ -210,83 +201,59 @@ class BartForSequenceClassification(ModelWithHead[BartConfig], BartPreTrainedMod
             raise InputError("the class is read at a row's eos_token_id; pass input_ids, and configure one such token")
         check_ids(input_ids, self.config.vocab_size, "input_ids")
         ended = input_ids == end
-        if are_at_hand(ended) and not bool(ended.any(1).all()):
+        if values_on_cpu(ended) and not bool(ended.any(1).all()):
             raise InputError(
                 f"a row of input_ids has no eos_token_id ({end}), where its class is read; end rows with it"
             )
         return last_position(None, ended, None)
 
 
-class BartForQuestionAnswering(ModelWithHead[BartConfig], BartPreTrainedModel):
+class BartForQuestionAnswering(BartPreTrainedModel, Seq2SeqSpanHead[BartConfig, Seq2SeqQuestionAnsweringModelOutput]):
     """Finds where an answer starts and ends; returns Seq2SeqQuestionAnsweringModelOutput.
 
-    `num_labels`, of which BART's configurations have 3, says nothing here: there are 2, start and end.
+    `num_labels`, 3 in BART's configurations, is not used: there are 2, start and end.
     """
+
+    task = QUESTION_ANSWERING
+    output_class = Seq2SeqQuestionAnsweringModelOutput
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self.qa_outputs = Linear(config.d_model, 2)
-        self._initialise()
+        with self._building():
+            self.model = BartModel(config)
+            self.qa_outputs = nn.Linear(config.d_model, 2)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_attention_mask: Tensor | None = None,
-        *,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
-    ) -> Seq2SeqQuestionAnsweringModelOutput:
-        """Return start and end logits (B, S) and, with both positions (B,), the loss.
-
-        Raises:
-            InputError: one of the positions without the other.
-        """
-        if (start_positions is None) != (end_positions is None):
-            raise InputError("only one of start_positions and end_positions was passed; the loss needs both")
-        if start_positions is not None and inputs.get("use_cache") is None:
-            inputs["use_cache"] = False  # training has no use for a cache
-        outputs = self.model(
-            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, return_dict=True, **inputs
-        )
-        start, end = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = question_answering_loss(
-                start, end, start_positions, end_positions, num_items=num_items, label_smoothing=label_smoothing
-            )
-        logits = {"start_logits": start, "end_logits": end}
-        return self._finish(Seq2SeqQuestionAnsweringModelOutput, outputs, return_dict, loss=loss, **logits)
+    def _scores(self, outputs: Any) -> Tensor:
+        return self.qa_outputs(outputs.last_hidden_state)
 
 
-class DecoderOnly(nn.Module):
+class BartDecoderWrapper(nn.Module):
     """Holds the decoder under the name that it has in checkpoints."""
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__()
         self.decoder = BartDecoder(config)
 
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Call the decoder."""
+        return self.decoder(*inputs, **options)
 
-class BartForCausalLM(CausalLanguageModel[BartConfig, CausalLMOutputWithCrossAttentions], BartPreTrainedModel):
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the table of token embeddings."""
+        return self.decoder.get_input_embeddings()
+
+
+class BartForCausalLM(
+    GenerationMixin, BartPreTrainedModel, CausalLMHead[BartConfig, CausalLMOutputWithCrossAttentions]
+):
     """The decoder alone as a language model; returns CausalLMOutputWithCrossAttentions."""
 
+    task = CAUSAL_LM
     output_class = CausalLMOutputWithCrossAttentions
-    ignored_weights = r"final_logits_bias$|^(model\.)?(encoder\.|shared\.)"
-    tied_weights: ClassVar[Mapping[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+    weight_names = DECODER_WEIGHT_NAMES
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = DecoderOnly(config)
-        self._add_head(config.d_model, config.vocab_size)
-        self._initialise()
-
-    @property
-    def base_model(self) -> BartDecoder:
-        """The decoder."""
-        return self.model.decoder
+        with self._building():
+            self.model = BartDecoderWrapper(config)
+            self._add_lm_head(config.d_model, config.vocab_size)

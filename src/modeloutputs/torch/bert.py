@@ -1,24 +1,31 @@
 """BERT (Devlin et al., 2019): a bidirectional encoder, or a decoder with cross-attention and cache.
 
-What it is called with is explained in `modeloutputs.torch.arguments`. `token_type_ids` are 0 where not passed.
+Arguments are explained in `modeloutputs.torch.arguments`. `token_type_ids` are 0 where not passed.
 """
-
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..architectures import BertConfig
+from ..architectures.bert import LAYER_PATHS, WEIGHT_NAMES, layer_settings
+from ..architectures.layers import LayerSettings
+from .attention import Attention, AttentionResult, CrossAttention
 from .cache import PastKeyValues
-from .inputs import check_ids, check_position_ids, check_tokens, first_position, positions_from_mask, rows_at
-from .layers import Embedding, LayerNorm, LayerSelection, Linear, PositionEmbedding
-from .outputs import BaseModelOutputWithPooling, BaseModelOutputWithPoolingAndCrossAttentions
+from .inputs import check_ids, first_position, rows_at
+from .layer import LayerContext, LayerResult
+from .layers import LayerSelection, activate, activation
+from .outputs import (
+    BaseModelOutputWithPooling,
+    BaseModelOutputWithPoolingAndCrossAttentions,
+)
+from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import LayerSettings, Stack
-from .weights import Rename
+from .stack import Call, Stack, StackResult, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
 
 
 class BertEmbeddings(nn.Module):
@@ -26,10 +33,11 @@ class BertEmbeddings(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = PositionEmbedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
-        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        width = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -42,30 +50,91 @@ class BertEmbeddings(nn.Module):
     ) -> Tensor:
         """Embed (B, S) tokens that follow `past` others into (B, S, hidden)."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        types = self.token_type_embeddings
-        # Without ids, one row does for all: no look-up.
-        kind = types.weight[0] if token_type_ids is None else types(token_type_ids)
-        position = self.position_embeddings(position_ids, past, words.shape[1])
-        return self.dropout(self.norm((words + kind).add_(position)))
+        table = self.token_type_embeddings
+        types = apply_embedding_row(table, 0, words) if token_type_ids is None else table(token_type_ids)
+        positions = apply_positions(self.position_embeddings, position_ids, past, words)
+        return apply_dropout(self.dropout, self.LayerNorm((words + types).add_(positions)))
+
+
+class BertSelfOutput(nn.Module):
+    """The end of a block: a linear layer, dropout, and the normalised sum with the block's input."""
+
+    def __init__(self, settings: LayerSettings, inputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, settings.hidden_size)
+        self.LayerNorm = nn.LayerNorm(settings.hidden_size, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, states: Tensor, residual: Tensor) -> Tensor:
+        """Map (B, S, inputs) and the block's input (B, S, hidden) to (B, S, hidden)."""
+        update = apply_dropout(self.dropout, apply_linear(self.dense, states))
+        return self.LayerNorm(add_residual(update, residual, self.dense, self.dropout))
+
+
+class BertAttention(nn.Module):
+    """Attention, to the sequence itself or to an encoder, added to its input."""
+
+    def __init__(self, settings: LayerSettings, layer: int, kind: type[Attention]) -> None:
+        super().__init__()
+        self.self = kind(settings, layer, query="query", key="key", value="value", output=None)
+        self.output = BertSelfOutput(settings, settings.hidden_size)
+
+    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> AttentionResult:
+        """Map (B, S, hidden) to (B, S, hidden); `with_weights` also returns the attention weights."""
+        attended, weights, key_value = self.self(hidden, context, with_weights)
+        return AttentionResult(self.output(attended, hidden), weights, key_value)
+
+
+class BertIntermediate(nn.Module):
+    """The first half of the feed-forward block: a linear layer and the activation."""
+
+    def __init__(self, settings: LayerSettings) -> None:
+        super().__init__()
+        activation(settings.activation)
+        self.hidden_act = settings.activation
+        self.dense = nn.Linear(settings.hidden_size, settings.intermediate_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (..., hidden) to (..., intermediate)."""
+        return activate(self.hidden_act, apply_linear(self.dense, hidden), self.dense)
+
+
+class BertLayer(nn.Module):
+    """Self-attention, cross-attention where configured, and feed-forward."""
+
+    paths = LAYER_PATHS
+
+    def __init__(self, settings: LayerSettings, index: int) -> None:
+        super().__init__()
+        self.settings, self.index = settings, index
+        self.attention = BertAttention(settings, index, Attention)
+        if settings.cross_attention:
+            self.crossattention = BertAttention(settings, index, CrossAttention)
+        self.intermediate = BertIntermediate(settings)
+        self.output = BertSelfOutput(settings, settings.intermediate_size)
+
+    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> LayerResult:
+        """Map (B, S, hidden) to (B, S, hidden); `with_weights` also returns the attention weights."""
+        hidden, weights, present = self.attention(hidden, context, with_weights)
+        cross_weights = None
+        if self.settings.cross_attention and context.has_encoder:
+            hidden, cross_weights, encoder = self.crossattention(hidden, context, with_weights)
+            present = (*present, *encoder)
+        hidden = self.output(self.intermediate(hidden), hidden)
+        return LayerResult(hidden, weights, cross_weights, None if context.cache is None else present)
 
 
 class BertEncoder(nn.Module):
-    """Holds the layers, as checkpoints do."""
+    """The layers."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        settings = LayerSettings(
-            hidden_size=config.hidden_size,
-            heads=config.num_attention_heads,
-            intermediate_size=config.intermediate_size,
-            activation=config.hidden_act,
-            norm_eps=config.layer_norm_eps,
-            causal=config.is_decoder,
-            cross_attention=config.add_cross_attention,
-            dropout=config.hidden_dropout_prob,
-            attention_dropout=config.attention_probs_dropout_prob,
-        )
-        self.layer = Stack(settings, config.num_hidden_layers)
+        settings = layer_settings(config)
+        self.layer = Stack(settings, (BertLayer(settings, i) for i in range(config.num_hidden_layers)))
+
+    def forward(self, hidden: Tensor, call: Call) -> StackResult:
+        """Map embeddings (B, S, hidden) to (B, S, hidden)."""
+        return self.layer(hidden, call)
 
 
 class BertPooler(nn.Module):
@@ -73,53 +142,37 @@ class BertPooler(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden: Tensor, first: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, first: Tensor | None = None) -> Tensor:
         """Pool (B, S, hidden) at each row's `first` token, (B,), or at index 0; return (B, hidden)."""
         return torch.tanh(self.dense(rows_at(hidden, first, 0)))
 
 
+# -- the model --------------------------------------------------------------------------------------------------------
+
+
 class BertPreTrainedModel(PreTrainedModel[BertConfig]):
-    """Base of all BERT models: how checkpoints spell their weights."""
+    """Base of all BERT models."""
 
     config_class = BertConfig
-    base_model_prefix = "bert"
-    renames: ClassVar[tuple[Rename, ...]] = (
-        Rename("embeddings.norm", ("embeddings.LayerNorm",)),
-        Rename("attention.qkv", ("attention.self.query", "attention.self.key", "attention.self.value")),
-        Rename("attention.output", ("attention.output.dense",)),
-        Rename("attention_norm", ("attention.output.LayerNorm",)),
-        Rename("cross_attention.query", ("crossattention.self.query",)),
-        Rename("cross_attention.key_value", ("crossattention.self.key", "crossattention.self.value")),
-        Rename("cross_attention.output", ("crossattention.output.dense",)),
-        Rename("cross_attention_norm", ("crossattention.output.LayerNorm",)),
-        Rename("feed_forward.up", ("intermediate.dense",)),
-        Rename("feed_forward.down", ("output.dense",)),
-        Rename("feed_forward_norm", ("output.LayerNorm",)),
-        Rename("cls.predictions.bias", ("cls.predictions.bias",), fallback=("cls.predictions.decoder.bias",)),
-        Rename("cls.predictions.decoder.bias", ("cls.predictions.decoder.bias",), fallback=("cls.predictions.bias",)),
-    )
-    optional_weights = r"pooler\.|encoder\.layer\.\d+\.cross_attention"
-    ignored_weights = r"embeddings\.position_ids$|cls\.predictions\.(decoder\.)?bias$"
-    tied_weights: ClassVar[Mapping[str, str]] = {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"
-    }
+    weight_names = WEIGHT_NAMES
+    layer_paths = LAYER_PATHS
 
 
 class BertModel(BertPreTrainedModel):
     """BERT without a head.
 
     An encoder returns BaseModelOutputWithPooling; with `config.is_decoder`, a decoder that sees no later position and
-    returns BaseModelOutputWithPoolingAndCrossAttentions. Without pooling layer `pooler_output` is absent.
+    returns BaseModelOutputWithPoolingAndCrossAttentions. Without a pooling layer `pooler_output` is absent.
     """
 
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
-        self.embeddings = BertEmbeddings(config)
-        self.encoder = BertEncoder(config)
-        self.pooler = BertPooler(config) if add_pooling_layer else None
-        self._initialise()
+        with self._building():
+            self.embeddings = BertEmbeddings(config)
+            self.encoder = BertEncoder(config)
+            self.pooler = BertPooler(config) if add_pooling_layer else None
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
@@ -142,11 +195,11 @@ class BertModel(BertPreTrainedModel):
     ) -> BaseModelOutputWithPooling | BaseModelOutputWithPoolingAndCrossAttentions:
         """Return the states of all positions, and the first token's pooled; see `modeloutputs.torch.arguments`."""
         config = self.config
-        rows, length = check_tokens(input_ids, inputs_embeds, config.vocab_size, config.hidden_size)
-        if token_type_ids is not None:
-            check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (rows, length))
-        check_position_ids(position_ids, config.max_position_embeddings, rows, length)
-        given = self._given(
+        call, position_ids = self._begin_call(
+            self.encoder.layer,
+            input_ids,
+            inputs_embeds,
+            position_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
@@ -155,14 +208,12 @@ class BertModel(BertPreTrainedModel):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        stack = self.encoder.layer
-        call = stack.check(given, rows, length, config.max_position_embeddings)
-        if position_ids is None:
-            position_ids = positions_from_mask(attention_mask, length)
-        result = stack(self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, call.past), call)
+        if token_type_ids is not None:
+            check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (call.rows, call.length))
+        hidden = self.embeddings(input_ids, inputs_embeds, token_type_ids, position_ids, call.past)
+        result = run_stack(self.encoder, hidden, call)
         pooled = None
         if self.pooler is not None:
-            first = None if call.past else first_position(attention_mask)
-            pooled = self.pooler(result.last_hidden_state, first)
+            pooled = self.pooler(result.last_hidden_state, None if call.past else first_position(attention_mask))
         kind = BaseModelOutputWithPoolingAndCrossAttentions if config.is_decoder else BaseModelOutputWithPooling
-        return self._returned(result.as_output(kind, pooler_output=pooled), return_dict)
+        return self._as_requested(result.as_output(kind, pooler_output=pooled), return_dict)

@@ -1,19 +1,30 @@
-"""BERT's heads: what is put on top of the model, for each task that the paper or its users train it for."""
+"""BERT's heads, for the tasks that the paper or its users train it for.
 
-from typing import Unpack
+Arguments are explained in `modeloutputs.torch.arguments`.
+"""
 
-import torch
+from typing import Any, Unpack
+
 from torch import Tensor, nn
 
 from ..architectures import BertConfig
+from ..architectures.checks import check_one_given
+from ..architectures.tasks import (
+    CAUSAL_LM,
+    MASKED_LM,
+    MULTIPLE_CHOICE,
+    NEXT_SENTENCE,
+    QUESTION_ANSWERING,
+    SEQUENCE_CLASSIFICATION,
+    TOKEN_CLASSIFICATION,
+)
 from ..errors import InputError
-from .arguments import DecoderInputs, Flags, Inputs
+from .arguments import DecoderInputs, Flags
 from .bert import BertModel, BertPreTrainedModel
 from .generation import GenerationMixin
-from .inputs import check_one_given
-from .language import kept_positions
-from .layers import LayerNorm, Linear, activation
-from .losses import NumItems, causal_lm_loss, cross_entropy, question_answering_loss, sequence_classification_loss
+from .heads import CausalLMHead, Head, LabelHead, SpanHead
+from .layers import activation
+from .losses import NumItems
 from .outputs import (
     CausalLMOutputWithCrossAttentions,
     MaskedLMOutput,
@@ -23,8 +34,7 @@ from .outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from .pretrained import ModelWithHead
-from .products import linear
+from .plain import apply_linear
 
 __all__ = [
     "BertForMaskedLM",
@@ -37,131 +47,116 @@ __all__ = [
 ]
 
 
-class BertPredictions(nn.Module):
-    """Scores for each entry of the vocabulary: dense, activation, norm, and the token embeddings read backwards."""
+class BertPredictionHeadTransform(nn.Module):
+    """Linear layer, activation and normalisation before the vocabulary scores."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.transform = BertPredictionTransform(config)
-        self.decoder: nn.Linear | None = None
-        if config.tie_word_embeddings:
-            self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-        else:
-            self.decoder = Linear(config.hidden_size, config.vocab_size)
-
-    def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
-        """Map (B, S, hidden) to (B, S, vocab), `embeddings` being the table (vocab, hidden) that a tied model uses."""
-        hidden = self.transform(hidden)
-        return linear(hidden, embeddings, self.bias) if self.decoder is None else self.decoder(hidden)
-
-
-class BertPredictionTransform(nn.Module):
-    """Dense, activation and normalisation before the vocabulary scores."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = activation(config.hidden_act)
-        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., hidden)."""
-        return self.LayerNorm(self.activation(self.dense(hidden)))
+        return self.LayerNorm(self.activation(apply_linear(self.dense, hidden)))
 
 
-class _BertWithHead(ModelWithHead[BertConfig], BertPreTrainedModel):
-    """A BERT with something on top."""
-
-    bert: BertModel
-
-    def __init__(self, config: BertConfig, pooling: bool) -> None:
-        super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=pooling)
-
-
-def _classifier_dropout(config: BertConfig) -> nn.Dropout:
-    return nn.Dropout(config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout)
-
-
-class BertForMaskedLM(_BertWithHead):
-    """Predicts masked tokens (section 3.1, "Masked LM"); returns MaskedLMOutput."""
+class BertLMPredictionHead(nn.Module):
+    """Scores for each entry of the vocabulary."""
 
     def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=False)
-        self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
-        self._initialise()
+        super().__init__()
+        self.transform = BertPredictionHeadTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = self.decoder.bias  # checkpoints hold it under both names
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        return_dict: bool | None = None,
-        **inputs: Unpack[Inputs],
-    ) -> MaskedLMOutput:
-        """Return logits (B, S, vocab) and, with `labels` (B, S), the loss over those that are not -100."""
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
-        logits = self.cls["predictions"](outputs.last_hidden_state, self.get_input_embeddings().weight)
-        loss = None
-        if labels is not None:
-            loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(MaskedLMOutput, outputs, return_dict, loss=loss, logits=logits)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, S, hidden) to (B, S, vocab)."""
+        return apply_linear(self.decoder, self.transform(hidden))
 
 
-class BertLMHeadModel(GenerationMixin, _BertWithHead):
+class BertOnlyMLMHead(nn.Module):
+    """The predictions of masked or next tokens."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.predictions = BertLMPredictionHead(config)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, S, hidden) to (B, S, vocab)."""
+        return self.predictions(hidden)
+
+
+class BertOnlyNSPHead(nn.Module):
+    """The scores of whether the second text follows the first."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map (B, hidden) to (B, 2)."""
+        return self.seq_relationship(pooled)
+
+
+class _BertWithPredictions(BertPreTrainedModel):
+    """A BERT with scores for each entry of the vocabulary."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        with self._building():
+            self.bert = BertModel(config, add_pooling_layer=False)
+            self.cls = BertOnlyMLMHead(config)
+            if config.tie_word_embeddings:
+                self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the layer that scores the vocabulary."""
+        return self.cls.predictions.decoder
+
+
+class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput]):
+    """Predicts masked tokens (section 3.1, "Masked LM"), `labels` (B, S); returns MaskedLMOutput."""
+
+    task = MASKED_LM
+    output_class = MaskedLMOutput
+
+    def _scores(self, outputs: Any) -> Tensor:
+        return self.cls(outputs.last_hidden_state)
+
+
+class BertLMHeadModel(
+    GenerationMixin, _BertWithPredictions, CausalLMHead[BertConfig, CausalLMOutputWithCrossAttentions]
+):
     """Predicts each next token; returns CausalLMOutputWithCrossAttentions.
 
     Raises:
         InputError: `config.is_decoder` is off: an encoder would see the token that it is to predict.
     """
 
+    task = CAUSAL_LM
+    output_class = CausalLMOutputWithCrossAttentions
+
     def __init__(self, config: BertConfig) -> None:
         if not config.is_decoder:
             raise InputError("BertLMHeadModel needs config.is_decoder=True: an encoder sees the token it is to predict")
-        super().__init__(config, pooling=False)
-        self.cls = nn.ModuleDict({"predictions": BertPredictions(config)})
-        self._initialise()
+        super().__init__(config)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        logits_to_keep: int = 0,
-        use_cache: bool | None = None,
-        return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
-    ) -> CausalLMOutputWithCrossAttentions:
-        """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
-
-        With labels, `use_cache` is off unless passed: training has no use for a cache.
-        """
-        if use_cache is None and labels is not None:
-            use_cache = False
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, use_cache=use_cache, return_dict=True, **inputs)
-        hidden = kept_positions(outputs.last_hidden_state, logits_to_keep, labels)
-        logits = self.cls["predictions"](hidden, self.get_input_embeddings().weight)
-        loss = None
-        if labels is not None:
-            loss = causal_lm_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(CausalLMOutputWithCrossAttentions, outputs, return_dict, loss=loss, logits=logits)
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self.cls(hidden)
 
 
-class BertForNextSentencePrediction(_BertWithHead):
+class BertForNextSentencePrediction(BertPreTrainedModel, Head[BertConfig, NextSentencePredictorOutput]):
     """Tells whether the second text follows the first (section 3.1); returns NextSentencePredictorOutput."""
 
+    task = NEXT_SENTENCE
+    output_class = NextSentencePredictorOutput
+
     def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=True)
-        self.cls = nn.ModuleDict({"seq_relationship": Linear(config.hidden_size, 2)})
-        self._initialise()
+        super().__init__(config)
+        with self._building():
+            self.bert = BertModel(config)
+            self.cls = BertOnlyNSPHead(config)
 
     def forward(
         self,
@@ -174,7 +169,7 @@ class BertForNextSentencePrediction(_BertWithHead):
         num_items: NumItems | None = None,
         label_smoothing: float = 0.0,
         return_dict: bool | None = None,
-        **inputs: Unpack[Inputs],
+        **inputs: Unpack[DecoderInputs],
     ) -> NextSentencePredictorOutput:
         """Return logits (B, 2) and, with `labels` (B,), the loss: 0 where the second text follows, 1 where not.
 
@@ -183,56 +178,61 @@ class BertForNextSentencePrediction(_BertWithHead):
         if labels is not None and next_sentence_label is not None:
             raise InputError("both labels and next_sentence_label were passed; they are one argument")
         labels = next_sentence_label if labels is None else labels
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
-        logits = self.cls["seq_relationship"](outputs.pooler_output)
-        loss = None
-        if labels is not None:
-            flat = labels.reshape(-1)
-            loss = cross_entropy(logits, flat, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(NextSentencePredictorOutput, outputs, return_dict, loss=loss, logits=logits)
+        outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
+        logits = self.cls(outputs.pooler_output)
+        loss = self._loss(logits, None if labels is None else labels.reshape(-1), num_items, label_smoothing)
+        return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
-class BertForSequenceClassification(_BertWithHead):
-    """Gives each row a class, several classes or a number; returns SequenceClassifierOutput."""
+class _BertClassifier(BertPreTrainedModel):
+    """A BERT with dropout and a linear layer on top."""
+
+    def __init__(self, config: BertConfig, num_labels: int, *, pooling: bool) -> None:
+        super().__init__(config)
+        rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        with self._building():
+            self.bert = BertModel(config, add_pooling_layer=pooling)
+            self.dropout = nn.Dropout(rate)
+            self.classifier = nn.Linear(config.hidden_size, num_labels)
+
+
+class BertForSequenceClassification(_BertClassifier, LabelHead[BertConfig, SequenceClassifierOutput]):
+    """Gives each row a class, several classes or a number; returns SequenceClassifierOutput.
+
+    `sequence_classification_loss` chooses the loss.
+    """
+
+    task = SEQUENCE_CLASSIFICATION
+    output_class = SequenceClassifierOutput
 
     def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=True)
-        self.dropout = _classifier_dropout(config)
-        self.classifier = Linear(config.hidden_size, config.num_labels)
-        self._initialise()
+        super().__init__(config, config.num_labels, pooling=True)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        return_dict: bool | None = None,
-        **inputs: Unpack[Inputs],
-    ) -> SequenceClassifierOutput:
-        """Return logits (B, labels) and, with `labels`, the loss that `sequence_classification_loss` chooses."""
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
-        logits = self.classifier(self.dropout(outputs.pooler_output))
-        loss = None
-        if labels is not None:
-            problem_type = self.config.problem_type
-            loss = sequence_classification_loss(
-                logits, labels, problem_type, num_items=num_items, label_smoothing=label_smoothing
-            )
-        return self._finish(SequenceClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
+    def _scores(self, outputs: Any) -> Tensor:
+        return self.classifier(self.dropout(outputs.pooler_output))
 
 
-class BertForMultipleChoice(_BertWithHead):
+class BertForTokenClassification(_BertClassifier, LabelHead[BertConfig, TokenClassifierOutput]):
+    """Gives each token a class, `labels` (B, S); returns TokenClassifierOutput."""
+
+    task = TOKEN_CLASSIFICATION
+    output_class = TokenClassifierOutput
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config, config.num_labels, pooling=False)
+
+    def _scores(self, outputs: Any) -> Tensor:
+        return self.classifier(self.dropout(outputs.last_hidden_state))
+
+
+class BertForMultipleChoice(_BertClassifier, Head[BertConfig, MultipleChoiceModelOutput]):
     """Chooses among alternatives; returns MultipleChoiceModelOutput. Inputs have a choices axis (B, C, S)."""
 
+    task = MULTIPLE_CHOICE
+    output_class = MultipleChoiceModelOutput
+
     def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=True)
-        self.dropout = _classifier_dropout(config)
-        self.classifier = Linear(config.hidden_size, 1)
-        self._initialise()
+        super().__init__(config, 1, pooling=True)
 
     def forward(
         self,
@@ -253,93 +253,42 @@ class BertForMultipleChoice(_BertWithHead):
         Raises:
             InputError: inputs without the choices axis.
         """
-        given = check_one_given(input_ids, inputs_embeds)
-        if given.dim() != (3 if inputs_embeds is None else 4):
-            what = "(batch, choices, seq)" if inputs_embeds is None else "(batch, choices, seq, hidden)"
-            raise InputError(f"the input of a multiple-choice model has shape {tuple(given.shape)}; expected {what}")
+        batch, choices = _choices(input_ids, inputs_embeds)
         ids, mask, types, positions, embeds = (
             None if tensor is None else tensor.flatten(0, 1)
             for tensor in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         )
-        outputs = self.bert(ids, mask, types, position_ids=positions, inputs_embeds=embeds, return_dict=True, **flags)
-        logits = self.classifier(self.dropout(outputs.pooler_output)).view(given.shape[:2])
-        loss = None
-        if labels is not None:
-            loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(MultipleChoiceModelOutput, outputs, return_dict, loss=loss, logits=logits)
+        outputs = self._base_outputs(ids, mask, types, position_ids=positions, inputs_embeds=embeds, **flags)
+        logits = self.classifier(self.dropout(outputs.pooler_output)).view(batch, choices)
+        loss = self._loss(logits, labels, num_items, label_smoothing)
+        return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
-class BertForTokenClassification(_BertWithHead):
-    """Gives each token a class; returns TokenClassifierOutput."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=False)
-        self.dropout = _classifier_dropout(config)
-        self.classifier = Linear(config.hidden_size, config.num_labels)
-        self._initialise()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        return_dict: bool | None = None,
-        **inputs: Unpack[Inputs],
-    ) -> TokenClassifierOutput:
-        """Return logits (B, S, labels) and, with `labels` (B, S), the loss over those that are not -100."""
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))
-        loss = None
-        if labels is not None:
-            loss = cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
-        return self._finish(TokenClassifierOutput, outputs, return_dict, loss=loss, logits=logits)
+def _choices(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[int, int]:
+    """Return rows and choices of the input."""
+    check_one_given(input_ids is not None, inputs_embeds is not None)
+    given, axes = (input_ids, "(batch, choices, seq)")
+    if given is None:
+        given, axes = (inputs_embeds, "(batch, choices, seq, hidden)")
+    assert given is not None  # else refused above
+    if given.dim() != axes.count(",") + 1:
+        raise InputError(f"the input of a multiple-choice model has shape {tuple(given.shape)}; expected {axes}")
+    return given.shape[0], given.shape[1]
 
 
-class BertForQuestionAnswering(_BertWithHead):
+class BertForQuestionAnswering(BertPreTrainedModel, SpanHead[BertConfig, QuestionAnsweringModelOutput]):
     """Finds where an answer starts and ends (section 4.2); returns QuestionAnsweringModelOutput."""
 
+    task = QUESTION_ANSWERING
+    output_class = QuestionAnsweringModelOutput
+
     def __init__(self, config: BertConfig) -> None:
-        super().__init__(config, pooling=False)
+        super().__init__(config)
         if config.num_labels != 2:
             raise InputError(f"num_labels is {config.num_labels}; question answering has 2, start and end")
-        self.qa_outputs = Linear(config.hidden_size, 2)
-        self._initialise()
+        with self._building():
+            self.bert = BertModel(config, add_pooling_layer=False)
+            self.qa_outputs = nn.Linear(config.hidden_size, 2)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        *,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
-        return_dict: bool | None = None,
-        **inputs: Unpack[Inputs],
-    ) -> QuestionAnsweringModelOutput:
-        """Return start and end logits (B, S) and, with both positions (B,), the loss.
-
-        Raises:
-            InputError: one of the positions without the other.
-        """
-        if (start_positions is None) != (end_positions is None):
-            raise InputError("only one of start_positions and end_positions was passed; the loss needs both")
-        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
-        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = question_answering_loss(
-                start_logits,
-                end_logits,
-                start_positions,
-                end_positions,
-                num_items=num_items,
-                label_smoothing=label_smoothing,
-            )
-        logits = {"start_logits": start_logits, "end_logits": end_logits}
-        return self._finish(QuestionAnsweringModelOutput, outputs, return_dict, loss=loss, **logits)
+    def _scores(self, outputs: Any) -> Tensor:
+        return self.qa_outputs(outputs.last_hidden_state)

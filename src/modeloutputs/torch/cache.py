@@ -1,9 +1,9 @@
-"""`past_key_values`: what decoders keep of positions already computed, so that each is computed once.
+"""`past_key_values`: the keys and values of positions already computed, so that each is computed once.
 
-A cache is the plain tuple of tensors per layer, and a value: nothing that is done with it changes it for whoever
-holds it. Yet growing it copies nothing. Its tensors are views of buffers with room behind them, and the first call
-that extends a cache writes into that room, which no older view shows; the second call that extends the same cache
-finds the room taken and copies. Where gradients are recorded, or a compiler traces, caches grow by concatenation.
+A cache is the plain tuple of tensors per layer, and immutable: operations return a new one. Yet growing it copies
+nothing. Its tensors are views of buffers with spare capacity behind them, and the first call that extends a cache
+writes into that capacity, which no older view shows; the second call that extends the same cache finds the capacity
+taken and copies. Where autograd records or a compiler traces, caches grow by concatenation.
 """
 
 import threading
@@ -16,9 +16,9 @@ from torch.utils import _pytree as pytree
 
 from ..display.text import summary
 from ..errors import InputError
-from .values import are_at_hand
+from .values import values_on_cpu
 
-__all__ = ["Cache", "Extension", "PastKeyValues", "check_cache", "cross_length", "past_length"]
+__all__ = ["Cache", "CacheUpdate", "PastKeyValues", "check_cache", "cross_length", "past_length"]
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -26,25 +26,26 @@ PastKeyValues = tuple[tuple[Tensor, ...], ...]
 """Per layer key and value (batch, kv_heads, past, head_dim) and, cross-attending, the encoder's (batch, kv_heads,
 enc_seq, head_dim)."""
 
-LEAST_CAPACITY = 16
+MIN_CAPACITY = 16
 
 
-class _Room:
+class _Buffers:
     """Buffers (batch, kv_heads, capacity, head_dim) for the keys and values of all layers, filled from the front."""
 
-    def __init__(self, layers: Iterable[tuple[Tensor, ...]], capacity: int) -> None:
+    def __init__(self, layers: Iterable[tuple[Tensor, ...]], capacity: int, runner: object | None = None) -> None:
         self.capacity = capacity
-        self.buffers = [tuple(_roomy(tensor, capacity) for tensor in layer[:2]) for layer in layers]
-        # Aliases whose changes are counted apart: what autograd saved of a view is not spoilt by a write behind it.
+        self.runner = runner
+        self.buffers = [tuple(_with_capacity(tensor, capacity) for tensor in layer[:2]) for layer in layers]
+        # Aliases with version counters of their own: writing behind a view does not invalidate what autograd saved.
         self._shown = [tuple(buffer.data for buffer in layer) for layer in self.buffers]
         self.filled = 0
         self.inference = torch.is_inference_mode_enabled()
         self._lock = threading.Lock()
 
-    def claim(self, start: int, stop: int) -> bool:
-        """Take positions [start, stop) for one caller; False where they are another's, or not there."""
+    def reserve(self, start: int, stop: int) -> bool:
+        """Take positions [start, stop) for one caller; return False where another took them or there are too few."""
         if self.inference and not torch.is_inference_mode_enabled():
-            return False  # PyTorch refuses to write to it
+            return False  # PyTorch refuses to write to inference tensors
         with self._lock:
             free = self.filled == start and stop <= self.capacity
             self.filled = stop if free else self.filled
@@ -61,7 +62,7 @@ class _Room:
         return key.narrow(2, 0, stop), value.narrow(2, 0, stop)
 
 
-def _roomy(tensor: Tensor, capacity: int) -> Tensor:
+def _with_capacity(tensor: Tensor, capacity: int) -> Tensor:
     rows, heads, _, width = tensor.shape
     return tensor.new_empty(rows, heads, capacity, width)
 
@@ -70,14 +71,24 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
     """The keys and values of positions already computed: for each layer a tuple of tensors (see `PastKeyValues`).
 
     `Cache(layers)` takes any such tuples, `to_tuples` gives them back; nothing is copied by either.
+
+    Examples:
+        >>> layer = (torch.zeros(2, 4, 5, 8), torch.zeros(2, 4, 5, 8))  # (batch, kv_heads, past, head_dim)
+        >>> cache = Cache([layer, layer])
+        >>> cache.length, cache.nbytes
+        (5, 5120)
+        >>> cache.crop(3)
+        Cache(2 x (2 x f32[2,4,3,8]))
+        >>> cache.reorder(torch.tensor([1, 1, 0]))[0][0].shape
+        torch.Size([3, 4, 5, 8])
     """
 
-    _room: _Room | None
+    _buffers: _Buffers | None
 
-    def __new__(cls, layers: Iterable[tuple[Tensor, ...]] = (), room: _Room | None = None) -> Self:
-        """Make the cache of these layers, and of `room` behind them where it is known to be theirs."""
+    def __new__(cls, layers: Iterable[tuple[Tensor, ...]] = (), buffers: _Buffers | None = None) -> Self:
+        """Return the cache of these layers; `buffers` are those that their tensors are views of, if known."""
         made = super().__new__(cls, layers)
-        made._room = room
+        made._buffers = buffers
         return made
 
     @classmethod
@@ -91,11 +102,23 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
         capacity: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        runner: object | None = None,
     ) -> Self:
-        """Return a cache of no positions with room for `capacity`, for a caller who knows how long it will get."""
+        """Return an empty cache with room for `capacity` positions, for a caller who knows its final length.
+
+        Args:
+            layers: number of layers.
+            batch: rows of the batch.
+            kv_heads: heads of keys and values.
+            head_dim: width of a head.
+            capacity: positions that fit before a buffer is allocated.
+            dtype: of keys and values.
+            device: of keys and values.
+            runner: kept with the buffers for the stack that extends the cache; see `modeloutputs.torch.single_token`.
+        """
         empty = torch.empty(batch, kv_heads, 0, head_dim, dtype=dtype, device=device)
-        room = _Room([(empty, empty)] * layers, capacity)
-        return cls((room.view(i, 0) for i in range(layers)), room)
+        buffers = _Buffers([(empty, empty)] * layers, capacity, runner)
+        return cls((buffers.view(i, 0) for i in range(layers)), buffers)
 
     @property
     def length(self) -> int:
@@ -104,20 +127,25 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
 
     @property
     def capacity(self) -> int:
-        """Number of positions that it can grow to before a buffer is allocated."""
-        room = self._room
-        return self.length if room is None or room.filled != self.length else room.capacity
+        """Number of positions that fit before a buffer is allocated."""
+        buffers = self._buffers
+        return self.length if buffers is None or buffers.filled != self.length else buffers.capacity
+
+    @property
+    def runner(self) -> object | None:
+        """The runner that `with_room` was given, for the stack that extends the cache."""
+        return None if self._buffers is None else self._buffers.runner
 
     @property
     def nbytes(self) -> int:
         """Bytes of the keys and values held.
 
-        Buffers may have room for more; those of a model's first call lie among the queries that they came with.
+        Buffers may be larger; those of a model's first call also hold the queries of that call.
         """
         return sum(tensor.nbytes for layer in self for tensor in layer)
 
     def fork(self) -> Self:
-        """Return a cache of the same values, sharing their memory, that leaves the room behind them to this one."""
+        """Return a cache that shares this one's memory and leaves the spare capacity to it."""
         return type(self)(self)
 
     def crop(self, length: int) -> Self:
@@ -129,34 +157,34 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
         if not 0 <= length <= self.length:
             raise InputError(f"crop({length}) of a cache of {self.length} positions; expected 0 to {self.length}")
         cropped = [(*(tensor[:, :, :length] for tensor in layer[:2]), *layer[2:]) for layer in self]
-        return type(self)(cropped, self._room)
+        return type(self)(cropped, self._buffers)
 
     def reorder(self, rows: Tensor, *, same_encoder: bool = False) -> Self:
-        """Return the cache of these rows of the batch, in this order, with as much room behind them.
+        """Return the cache of these rows of the batch, in this order, with the same capacity.
 
         Args:
-            rows: (new batch,) integer indices; a row may come up several times or never.
+            rows: (new batch,) integer indices; a row may occur several times or never.
             same_encoder: each row attends to the same encoder's row as the one whose place it takes, as the beams of
                 one row do: the encoder's keys and values stay as they are.
 
         Raises:
-            InputError: not one axis of integers, or a row that there is not.
+            InputError: not one axis of integers, or a row out of range.
         """
         batch = self[0][0].shape[0] if self else 0
         _check_rows(rows, batch)
-        if self._room is None or torch.compiler.is_compiling() or _needs_grad(self):
+        if self._buffers is None or torch.compiler.is_compiling() or _needs_grad(self):
             return type(self)([tuple(tensor.index_select(0, rows) for tensor in layer) for layer in self])
         few = [tuple(tensor[:1].expand(len(rows), -1, -1, -1) for tensor in layer[:2]) for layer in self]
-        room = _Room(few, self._room.capacity)
-        room.filled = self.length
+        buffers = _Buffers(few, self._buffers.capacity, self._buffers.runner)
+        buffers.filled = self.length
         layers: list[tuple[Tensor, ...]] = []
         for i, layer in enumerate(self):
-            own = room.view(i, self.length)
+            own = buffers.view(i, self.length)
             for tensor, view in zip(layer, own, strict=False):
                 torch.index_select(tensor, 0, rows, out=view)
             cross = layer[2:] if same_encoder else tuple(tensor.index_select(0, rows) for tensor in layer[2:])
             layers.append((*own, *cross))
-        return type(self)(layers, room)
+        return type(self)(layers, buffers)
 
     def to_tuples(self) -> PastKeyValues:
         """Return plain tuples of the same tensors."""
@@ -173,7 +201,7 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
         return type(self)(tuple(tensor.detach().clone() for tensor in layer) for layer in self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Views are cut out of their buffers, which would else be written whole.
+        # Cloned out of their buffers, which would otherwise be written whole.
         return type(self), (tuple(tuple(tensor.clone() for tensor in layer) for layer in self),)
 
 
@@ -184,7 +212,7 @@ def _needs_grad(cache: Cache) -> bool:
 def _check_rows(rows: Tensor, batch: int) -> None:
     if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
         raise InputError(f"rows are {rows.dtype} of shape {tuple(rows.shape)}; expected (new batch,) integer indices")
-    if not are_at_hand(rows):
+    if not values_on_cpu(rows):
         return
     low, high = rows.aminmax()
     if low < 0 or high >= batch:
@@ -211,73 +239,74 @@ pytree.register_pytree_node(
     flatten_with_keys_fn=_flatten_with_keys,
 )
 
-# As the plain tuple is: `torch.load` of one runs no code.
+# Loading one with `torch.load` runs no code, as with the plain tuple.
 torch.serialization.add_safe_globals([Cache])  # pyright: ignore[reportUnknownMemberType]
 
 
 # -- growing ----------------------------------------------------------------------------------------------------------
 
 
-class Extension:
+class CacheUpdate:
     """One call's extension of a cache by `length` positions, layer by layer.
 
     Args:
         past: the cache that the call was given; None for none.
         length: positions of the call.
-        limit: positions that the model can hold at most: no buffer gets longer.
-        kept: whether the call returns the cache; if not, room is left to those that do.
+        limit: positions that the model can hold: no buffer gets longer.
+        kept: whether the call returns the cache; if not, the spare capacity is left to calls that do.
     """
 
     def __init__(self, past: PastKeyValues | None, length: int, limit: int, *, kept: bool) -> None:
         self.past = past
         self._start = past_length(past)
         self._stop = self._start + length
-        self._room: _Room | None = None
+        self._buffers: _Buffers | None = None
         if past is not None and kept and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
-            self._room = self._claim(past, limit)
+            self._buffers = self._reserve(past, limit)
 
-    def _claim(self, past: PastKeyValues, limit: int) -> _Room:
-        room = past._room if isinstance(past, Cache) else None  # pyright: ignore[reportPrivateUsage]
-        if room is not None and room.claim(self._start, self._stop):
-            return room
-        # The next power of two: over a cache's life, at most as much is copied as it holds in the end.
-        doubled = max(LEAST_CAPACITY, 1 << (self._stop - 1).bit_length())
-        room = _Room(past, max(self._stop, min(doubled, limit)))
+    def _reserve(self, past: PastKeyValues, limit: int) -> _Buffers:
+        buffers = past._buffers if isinstance(past, Cache) else None  # pyright: ignore[reportPrivateUsage]
+        if buffers is not None and buffers.reserve(self._start, self._stop):
+            return buffers
+        # The next power of two: over a cache's life, no more is copied than it holds in the end.
+        doubled = max(MIN_CAPACITY, 1 << (self._stop - 1).bit_length())
+        runner = None if buffers is None else buffers.runner
+        buffers = _Buffers(past, max(self._stop, min(doubled, limit)), runner)
         for i, layer in enumerate(past):
-            room.write(i, 0, layer[:2])
-        room.filled = self._stop
-        return room
+            buffers.write(i, 0, layer[:2])
+        buffers.filled = self._stop
+        return buffers
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
-        """Append key and value (batch, kv_heads, length, head_dim) and return all positions'."""
-        if self._room is not None:
-            self._room.write(layer, self._start, (key, value))
-            return self._room.view(layer, self._stop)
+    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+        """Append key and value (batch, kv_heads, length, head_dim) and return those of all positions."""
+        if self._buffers is not None:
+            self._buffers.write(layer, self._start, (key, value))
+            return self._buffers.view(layer, self._stop)
         if self.past is None or not self._start:
             return key, value
         past_key, past_value = self.past[layer][:2]
         return torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
 
     def cross(self, layer: int) -> KeyValue | None:
-        """Return the encoder's key and value, where the cache has them."""
+        """Return the encoder's key and value, or None where the cache has none."""
         held = () if self.past is None else self.past[layer][2:]
         return cast("KeyValue", held) if held else None
 
-    def extended(self, layers: Iterable[tuple[Tensor, ...]]) -> PastKeyValues:
-        """Return the cache of what `extend` returned for each layer, the encoder's key and value added."""
-        return tuple(layers) if torch.compiler.is_compiling() else Cache(layers, self._room)
+    def finish(self, layers: Iterable[tuple[Tensor, ...]]) -> PastKeyValues:
+        """Return the cache of what `append` returned for each layer, the encoder's key and value added."""
+        return tuple(layers) if torch.compiler.is_compiling() else Cache(layers, self._buffers)
 
 
 # -- what a model is given ---------------------------------------------------------------------------------------------
 
 
 def past_length(past_key_values: PastKeyValues | None) -> int:
-    """Return how many positions a cache holds."""
+    """Return the number of positions in a cache."""
     return past_key_values[0][0].shape[2] if past_key_values else 0
 
 
 def cross_length(past_key_values: PastKeyValues | None) -> int | None:
-    """Return how many positions of an encoder a cache holds; None where it holds no encoder's."""
+    """Return the number of an encoder's positions in a cache; None for a cache without an encoder's keys."""
     return past_key_values[0][2].shape[2] if past_key_values and len(past_key_values[0]) == 4 else None
 
 
@@ -305,8 +334,8 @@ def check_cache(
     if len(past) != layers:
         raise InputError(f"past_key_values has {len(past)} layers; this model has {layers}")
     lengths: dict[bool, int] = {}
-    # Of one that this module grew the layers agree.
-    grown = isinstance(past, Cache) and past._room is not None  # pyright: ignore[reportPrivateUsage]
+    # The layers of a cache that this module grew agree.
+    grown = isinstance(past, Cache) and past._buffers is not None  # pyright: ignore[reportPrivateUsage]
     for i, layer in enumerate(past[:1] if grown else past):
         if not isinstance(layer, (tuple, list)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"past_key_values[{i}] is a {type(layer).__name__}; expected a tuple of tensors")

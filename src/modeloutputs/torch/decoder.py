@@ -4,7 +4,6 @@ All use of a model's layers by generation stands here.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -20,8 +19,8 @@ from .attention import compute_dtype
 from .cache import Cache, PastKeyValues
 from .layers import select_layers
 from .sampling import FILTERS, force_tokens, penalise_repetition, sample_token, sample_tokens
+from .single_token import SingleTokenRunner, supports_single_token
 from .stack import Stack
-from .steps import Steps, can_step
 
 __all__ = [
     "CROSS_INPUTS",
@@ -78,16 +77,16 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
     if not model.keeps_cache:
         return None
     stack = _stacks(model)[-1]
-    weight = next(stack.parameters())
-    heads, width = stack.settings.cache_shape
+    weight = stack.key_weight()
     return Cache.with_room(
         layers=len(stack),
         batch=rows,
-        kv_heads=heads,
-        head_dim=width,
+        kv_heads=stack.settings.key_heads,
+        head_dim=stack.settings.head_width,
         capacity=capacity,
         dtype=compute_dtype(weight),
         device=weight.device,
+        runner=SingleTokenRunner(stack) if supports_single_token(stack) else None,
     )
 
 
@@ -127,8 +126,6 @@ class Decoder:
         self._mask: Tensor | None = None
         if prompt.mask is not None:
             self._mask = torch.as_tensor(np.pad(prompt.mask, added, constant_values=True), device=device).long()
-        stack = _stacks(model)[-1]
-        self._single_token = Steps(stack).used if can_step(stack) else nullcontext
 
     def scores(self) -> Tensor:
         """Return the scores (rows, vocab) that the next token is chosen by: log probabilities for beams, else logits.
@@ -187,8 +184,7 @@ class Decoder:
     def _next_logits(self) -> Tensor:
         mask = None if self._mask is None else self._mask[:, : self._length]
         tokens = self._tokens[:, self._cached : self._length]
-        with self._single_token():
-            logits, self.cache = self.model.decode_step(tokens, mask, self.cache, self.inputs)
+        logits, self.cache = self.model.decode_step(tokens, mask, self.cache, self.inputs)
         if self.cache is not None:
             if type(self.cache) is tuple:  # as compiled models return it
                 self.cache = Cache(self.cache)

@@ -1,132 +1,98 @@
-"""What models are given: checked before anything is computed, and positions derived from the mask."""
+"""Checks of what models are called with, and positions derived from the mask."""
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..architectures import checks
+from ..architectures.checks import Facts
 from .attention import is_unmasked
-from .values import are_at_hand
+from .values import values_on_cpu
 
 __all__ = [
     "check_embeds",
     "check_ids",
-    "check_one_given",
-    "check_position_ids",
-    "check_positions",
+    "check_length",
     "check_tokens",
+    "facts",
     "first_position",
     "last_position",
     "positions_from_mask",
     "rows_at",
 ]
 
+check_length = checks.check_length
 
-def check_one_given(input_ids: Tensor | None, inputs_embeds: Tensor | None, prefix: str = "") -> Tensor:
-    """Return the one of the two that is given; `prefix` is that of the caller's arguments.
 
-    Raises:
-        InputError: neither is, or both are.
-    """
-    if input_ids is not None and inputs_embeds is not None:
-        raise InputError(f"both {prefix}input_ids and {prefix}inputs_embeds were passed; pass one of them")
-    if input_ids is not None:
-        return input_ids
-    if inputs_embeds is not None:
-        return inputs_embeds
-    raise InputError(f"neither {prefix}input_ids nor {prefix}inputs_embeds was passed; pass one of them")
+def facts(tensor: Tensor, *, with_bounds: bool = True) -> Facts:
+    """Describe a tensor to the checks; bounds are read on the CPU only, as an accelerator would stall."""
+    floating = tensor.is_floating_point()
+    kind = "floating" if floating else "index" if tensor.dtype in (torch.int64, torch.int32) else "other"
+    bounds = None
+    if with_bounds and kind == "index" and values_on_cpu(tensor):
+        low, high = tensor.aminmax()
+        bounds = (low.item(), high.item())
+    return Facts(tuple(tensor.shape), tensor.dtype, kind, bounds)
 
 
 def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None = None) -> None:
-    """Refuse indices into a table of `count` rows that are neither int64 nor int32, of another shape, or outside it.
+    """Refuse invalid indices into a table of `count` rows; see `modeloutputs.architectures.checks.check_ids`."""
+    checks.check_ids(facts(ids), count, what, shape)
 
-    Values are looked at on the CPU only: on an accelerator that would stall it at every call.
 
-    Raises:
-        InputError: naming the argument, what was found and what was expected.
-    """
-    if ids.dtype not in (torch.int64, torch.int32):  # the two that an embedding takes
-        raise InputError(f"{what} is {ids.dtype}; expected int64 or int32")
-    if shape is None and ids.dim() != 2:
-        raise InputError(f"{what} has shape {tuple(ids.shape)}; expected (batch, seq)")
-    if shape is not None and tuple(ids.shape) != shape:
-        raise InputError(f"{what} has shape {tuple(ids.shape)}; expected {shape}")
-    if not are_at_hand(ids):
-        return
-    low, high = ids.aminmax()
-    if low < 0 or high >= count:
-        raise InputError(f"{what} ranges from {int(low)} to {int(high)}; expected 0 to {count - 1}")
+def check_embeds(embeds: Tensor, width: int, what: str, rows: int | None = None) -> None:
+    """Refuse invalid vectors; see `modeloutputs.architectures.checks.check_embeds`."""
+    checks.check_embeds(facts(embeds), width, what, rows)
 
 
 def check_tokens(
-    input_ids: Tensor | None, inputs_embeds: Tensor | None, vocab_size: int, width: int, prefix: str = ""
+    input_ids: Tensor | None,
+    inputs_embeds: Tensor | None,
+    *,
+    vocab_size: int,
+    width: int,
+    limit: int,
+    position_ids: Tensor | None = None,
+    prefix: str = "",
 ) -> tuple[int, int]:
-    """Refuse tokens given twice, not at all, or that a model has no embedding for; return rows and length.
+    """Refuse invalid tokens and positions, and return the number of rows and their length.
 
     Args:
         input_ids: (batch, seq) in [0, vocab_size), or None.
         inputs_embeds: (batch, seq, width) in their place, or None.
         vocab_size: entries of the vocabulary.
         width: of the embeddings.
+        limit: positions that the model can hold.
+        position_ids: (batch or 1, seq) in [0, limit), or None.
         prefix: of the arguments' names.
 
     Raises:
         InputError: naming the argument, what was found and what was expected.
     """
-    given = check_one_given(input_ids, inputs_embeds, prefix)
+    checks.check_one_given(input_ids is not None, inputs_embeds is not None, prefix)
     if input_ids is not None:
         check_ids(input_ids, vocab_size, f"{prefix}input_ids")
+        rows, length = input_ids.shape
     else:
-        check_embeds(given, width, f"{prefix}inputs_embeds")
-    return given.shape[0], given.shape[1]
-
-
-def check_position_ids(position_ids: Tensor | None, limit: int, rows: int, length: int) -> None:
-    """Refuse positions that are not (rows or 1, length) integers below `limit`; see `check_ids`."""
+        assert inputs_embeds is not None  # else refused above
+        check_embeds(inputs_embeds, width, f"{prefix}inputs_embeds")
+        rows, length = inputs_embeds.shape[:2]
     if position_ids is not None:
-        first = 1 if position_ids.shape[:1] == (1,) else rows
-        check_ids(position_ids, limit, "position_ids", (first, length))
-
-
-def check_embeds(embeds: Tensor, width: int, what: str, rows: int | None = None) -> None:
-    """Refuse vectors that are not (batch, positions, width) floating point.
-
-    Raises:
-        InputError: naming the argument, what was found and what was expected.
-    """
-    fits = embeds.dim() == 3 and embeds.shape[2] == width and (rows is None or embeds.shape[0] == rows)
-    if not fits or not embeds.is_floating_point():
-        expected = ("batch" if rows is None else rows, "positions", width)
-        raise InputError(
-            f"{what} is {embeds.dtype} of shape {tuple(embeds.shape)}; expected floating point of shape "
-            f"({', '.join(map(str, expected))})"
-        )
-
-
-def check_positions(length: int, past: int, limit: int) -> None:
-    """Refuse a sequence that the position table cannot hold.
-
-    Raises:
-        InputError: with the length found and the longest possible.
-    """
-    if past + length > limit:
-        before = f" after {past} cached ones" if past else ""
-        raise InputError(
-            f"{length} positions{before} exceed the model's max_position_embeddings of {limit}; truncate the input"
-        )
+        checks.check_position_ids(facts(position_ids), limit, rows, length)
+    return rows, length
 
 
 def positions_from_mask(mask: Tensor | None, length: int) -> Tensor | None:
-    """Return the position of each of the last `length` tokens, counting only what the mask shows.
+    """Return the position of each of the last `length` tokens, counting only unmasked tokens.
 
-    What is masked counts as absent, so a row has the same positions alone and padded on either side. Padding after
-    the last token goes on counting, as if there were no mask: where all padding is there, positions are 0, 1, 2, ...
+    Masked tokens count as absent, so a row has the same positions alone and padded on either side. Padding after the
+    last token goes on counting, as if there were no mask: with padding on the right only, positions are 0, 1, 2, ...
 
     Args:
         mask: (batch, past + length) or None; other masks say nothing about positions.
         length: positions of this call.
 
     Returns:
-        (batch, length) int64, 0 for what precedes the first token; None where it is 0, 1, 2, ... for all rows.
+        (batch, length) int64, 0 before the first token; None where it is 0, 1, 2, ... for all rows.
     """
     if mask is None or mask.dim() != 2 or is_unmasked(mask):
         return None
@@ -139,7 +105,7 @@ def positions_from_mask(mask: Tensor | None, length: int) -> Tensor | None:
 
 
 def first_position(mask: Tensor | None) -> Tensor | None:
-    """Return the index (batch,) of each row's first token that is no padding; None if it is 0 in all.
+    """Return the index (batch,) of each row's first token that is not padding; None if it is 0 in all.
 
     Args:
         mask: (batch, seq) or None.
@@ -150,12 +116,12 @@ def first_position(mask: Tensor | None) -> Tensor | None:
 
 
 def last_position(input_ids: Tensor | None, mask: Tensor | None, pad_token_id: int | None) -> Tensor | None:
-    """Return the index (batch,) of each row's last token that is no padding; None if it is the last in all.
+    """Return the index (batch,) of each row's last token that is not padding; None if it is the last in all.
 
     Args:
-        input_ids: (batch, seq), asked where there is no mask.
+        input_ids: (batch, seq), used where there is no mask.
         mask: (batch, seq) or None.
-        pad_token_id: the token that is padding, or None where none is.
+        pad_token_id: the token that is padding, or None.
     """
     if mask is not None and mask.dim() == 2:
         seen = mask != 0

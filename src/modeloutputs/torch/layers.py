@@ -1,4 +1,4 @@
-"""Bricks that models share: activations, the feed-forward block, and which layers' states are kept."""
+"""Bricks that models share beside PyTorch's own, the feed-forward block, and the choice of layers to return."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,35 +6,32 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules import module as modules
 
+from ..architectures.layers import LayerSettings
 from ..errors import InputError, nearest
-from .products import linear
+from .plain import apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
+from .small_matmul import transposed_linear
 
 __all__ = [
     "ACTIVATIONS",
-    "Embedding",
+    "Conv1D",
     "FeedForward",
-    "GatedFeedForward",
-    "LayerNorm",
     "LayerSelection",
-    "Linear",
-    "PositionEmbedding",
     "RMSNorm",
+    "activate",
     "activation",
-    "add_residual",
-    "is_private",
-    "is_watched",
+    "feed_forward",
+    "linear_layer",
+    "norm_layer",
     "select_layers",
 ]
 
 LayerSelection = bool | Sequence[int]
 
-
 Activation = Callable[[Tensor], Tensor]
 
-# Each function, and what computes it in place.
 _gelu_: Activation = torch.ops.aten.gelu_.default
+
 ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
     "gelu": (F.gelu, _gelu_),
     "gelu_new": (partial(F.gelu, approximate="tanh"), partial(_gelu_, approximate="tanh")),
@@ -44,6 +41,7 @@ ACTIVATIONS: dict[str, tuple[Activation, Activation]] = {
     "swish": (F.silu, partial(F.silu, inplace=True)),
     "tanh": (torch.tanh, torch.tanh_),
 }
+"""Activation functions by their names in configurations, each with its in-place form."""
 
 
 def activation(name: str) -> Activation:
@@ -52,71 +50,50 @@ def activation(name: str) -> Activation:
     GELU is Hendrycks & Gimpel (2016), `gelu_new` its tanh approximation.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no activation has that name.
     """
     if name not in ACTIVATIONS:
         raise InputError(f"hidden_act is {name!r}{nearest(name, ACTIVATIONS)}")
     return ACTIVATIONS[name][0]
 
 
-class Linear(nn.Linear):
-    """A linear layer, fast for few rows, that a checkpoint can be loaded into without first computing values."""
+def activate(name: str, states: Tensor, producer: nn.Module) -> Tensor:
+    """Apply an activation, in place where neither autograd nor a hook needs the result of `producer`.
 
-    parts: Sequence[int] | None = None
-    """Rows of each of the matrices that are stacked in this one, where they are not of equal sizes."""
-
-    def forward(self, input: Tensor) -> Tensor:  # the name that it has in PyTorch
-        """Map (..., in) to (..., out)."""
-        return linear(input, self.weight, self.bias)
-
-    def reset_parameters(self) -> None:
-        """Set initial values, except on the meta device: what PyTorch does there costs seconds."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
+    That spares a layer's largest tensor.
+    """
+    in_place = not (states.requires_grad or torch.compiler.is_compiling()) and can_modify_in_place(producer)
+    return ACTIVATIONS[name][in_place](states)
 
 
-class Embedding(nn.Embedding):
-    """A table of embeddings; see `Linear`."""
+@returns_new_tensors
+class Conv1D(nn.Module):
+    """GPT's linear layer: x W + b with a weight of shape (in, out), named as in its original code."""
 
-    def reset_parameters(self) -> None:
-        """Set initial values, except on the meta device."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
-
-
-class PositionEmbedding(nn.Module):
-    """A table of learned positions, the first of which stands behind `offset` rows that are for none."""
-
-    def __init__(self, count: int, width: int, offset: int = 0) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(count + offset, width))
-        self.offset = offset
-
-    def forward(self, position_ids: Tensor | None, past: int, length: int) -> Tensor:
-        """Return the embeddings (..., length, width) of positions or, without, of `length` that follow `past` others.
-
-        Args:
-            position_ids: (batch or 1, length), or None.
-            past: positions before.
-            length: positions of this call.
-        """
-        if position_ids is not None:
-            return F.embedding(position_ids + self.offset if self.offset else position_ids, self.weight)
-        start = past + self.offset  # a slice of the table does for all rows: no look-up
-        return self.weight[start : start + length]
-
-
-class LayerNorm(nn.LayerNorm):
-    """Layer normalisation (Ba et al., 2016); see `Linear`."""
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set initial values, except on the meta device."""
-        if not self.weight.is_meta:
-            super().reset_parameters()
+        """Draw the weight from a normal distribution of standard deviation 0.02 and zero the bias."""
+        nn.init.normal_(self.weight, std=0.02)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        return transposed_linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the sizes for `repr`."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class RMSNorm(nn.Module):
-    """Division by the root mean square, and a weight (Zhang & Sennrich, 2019); computed in float32 at least."""
+    """Division by the root mean square, times a weight (Zhang & Sennrich, 2019); in float32 or wider."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -130,83 +107,80 @@ class RMSNorm(nn.Module):
         return F.rms_norm(hidden.float(), self.weight.shape, None, self.eps).to(hidden.dtype) * self.weight
 
 
+def linear_layer(settings: LayerSettings, inputs: int, outputs: int, *, bias: bool = True) -> nn.Module:
+    """Return a new linear layer of a stack."""
+    return (Conv1D if settings.transposed_weights else nn.Linear)(inputs, outputs, bias=bias)
+
+
+def norm_layer(settings: LayerSettings) -> nn.Module:
+    """Return a new normalisation of a stack."""
+    return (RMSNorm if settings.rms_norm else nn.LayerNorm)(settings.hidden_size, settings.norm_eps)
+
+
+@returns_new_tensors
 class FeedForward(nn.Module):
-    """W₂ f(W₁ x + b₁) + b₂, at each position (Vaswani et al., 2017, section 3.3); `dropout` is that of f's values."""
+    """The feed-forward block; see `feed_forward`.
 
-    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.up = Linear(hidden_size, intermediate_size)
-        self.down = Linear(intermediate_size, hidden_size)
-        self.activation = activation(hidden_act)
-        self.activation_in_place = ACTIVATIONS[hidden_act][1]
-        self.dropout = dropout
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map (..., hidden) to (..., hidden)."""
-        raised = self.up(hidden)
-        # Overwritten where neither a gradient nor a hook needs it: that spares a layer's largest tensor.
-        held = raised.requires_grad or torch.compiler.is_compiling() or not is_private(self.up)
-        raised = self.activation(raised) if held else self.activation_in_place(raised)
-        if self.dropout and self.training:
-            raised = F.dropout(raised, self.dropout)
-        return self.down(raised)
-
-
-class GatedFeedForward(nn.Module):
-    """W₂ (f(W₁ x) ⊙ V x), at each position (Shazeer, 2020), W₁ and V in one product."""
-
-    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str, bias: bool) -> None:
-        super().__init__()
-        self.gate_up = Linear(hidden_size, 2 * intermediate_size, bias=bias)
-        self.down = Linear(intermediate_size, hidden_size, bias=bias)
-        self.activation = activation(hidden_act)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map (..., hidden) to (..., hidden)."""
-        gate, raised = self.gate_up(hidden).chunk(2, -1)
-        return self.down(self.activation(gate) * raised)
-
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def is_watched(module: nn.Module) -> bool:
-    """Whether a hook sees what a module, or one within it, takes or returns."""
-    if modules._global_forward_hooks or modules._global_forward_pre_hooks:  # pyright: ignore
-        return True
-    return any(getattr(part, hooks) for part in module.modules() for hooks in _HOOKS)
-
-
-def is_private(*layers: nn.Module) -> bool:
-    """Whether nobody else holds what modules return: they are ours, and no hook sees or replaces it."""
-    if modules._global_forward_hooks:  # pyright: ignore
-        return False
-    return all(_is_ours(layer) and not layer._forward_hooks for layer in layers)  # pyright: ignore
-
-
-def _is_ours(layer: nn.Module) -> bool:
-    return type(layer) is nn.Dropout or type(layer).__module__.startswith(f"{__package__}.")
-
-
-def add_residual(update: Tensor, residual: Tensor, *makers: nn.Module) -> Tensor:
-    """Add a block's input to its output, in place where nobody could tell: one tensor less to allocate.
-
-    `makers` are the modules that returned `update`. Under autocast it is of lower precision than `residual`.
+    Args:
+        settings: sizes and activation.
+        up: name of the layer W₁.
+        down: name of the layer W₂.
+        gate: name of the layer V, or None.
     """
-    in_place = update.dtype == residual.dtype and is_private(*makers)
-    return update.add_(residual) if in_place else update + residual
+
+    def __init__(self, settings: LayerSettings, *, up: str, down: str, gate: str | None = None) -> None:
+        super().__init__()
+        activation(settings.activation)
+        self.settings = settings
+        self.input_names = (up,) if gate is None else (gate, up)
+        self.output_name = down
+        width, inner, bias = settings.hidden_size, settings.intermediate_size, settings.feed_forward_bias
+        for name in self.input_names:
+            self.add_module(name, linear_layer(settings, width, inner, bias=bias))
+        self.add_module(down, linear_layer(settings, inner, width, bias=bias))
+
+    def pack(self) -> None:
+        """Move gate and values end to end in memory, so that one product computes both."""
+        pack_linears([self.get_submodule(name) for name in self.input_names])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (..., hidden) to (..., hidden)."""
+        inputs = [getattr(self, name) for name in self.input_names]
+        return feed_forward(self.settings, inputs, getattr(self, self.output_name), hidden, self.training)
+
+
+def feed_forward(
+    settings: LayerSettings, inputs: Sequence[nn.Module], output: nn.Module, hidden: Tensor, training: bool
+) -> Tensor:
+    """Return W₂ f(W₁ x + b₁) + b₂ (Vaswani et al., 2017, section 3.3) or, gated, W₂ (f(V x) ⊙ W₁ x) (Shazeer, 2020).
+
+    Args:
+        settings: names f and the dropout of its values.
+        inputs: the layer W₁, or V and W₁.
+        output: the layer W₂.
+        hidden: (..., hidden).
+        training: apply dropout.
+    """
+    if len(inputs) == 1:
+        inner = activate(settings.activation, apply_linear(inputs[0], hidden), inputs[0])
+    else:
+        gate, values = apply_linears(inputs, hidden)
+        inner = ACTIVATIONS[settings.activation][0](gate) * values
+    if settings.activation_dropout and training:
+        inner = F.dropout(inner, settings.activation_dropout)
+    return apply_linear(output, inner)
 
 
 def select_layers(selection: LayerSelection, count: int, flag: str) -> list[bool]:
-    """Say for each of `count` entries whether it is asked for.
+    """Return for each of `count` entries whether it is asked for.
 
     Args:
         selection: True for all, False for none, or indices; negative ones count from the end.
-        count: entries there are: layers, for hidden states one more.
+        count: number of entries: layers, for hidden states one more.
         flag: name of the argument, for the error.
 
     Raises:
-        InputError: an index out of range, or a selection that is neither.
+        InputError: an index out of range, or a selection of another type.
     """
     if isinstance(selection, bool):
         return [selection] * count

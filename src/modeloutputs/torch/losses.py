@@ -1,4 +1,4 @@
-"""The loss functions, each formula once. All return a 0-d tensor: the mean over what the labels count.
+"""The loss functions, each formula once. All return a 0-d tensor: the mean over the labels that count.
 
 Everywhere, a label of -100 is not counted; where nothing is counted the loss is 0 and so is its gradient. With
 `num_items`, the sum is divided by that instead of by the number counted here, so that the losses of micro-batches add
@@ -10,29 +10,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..architectures.config import PROBLEM_TYPES
-from ..errors import InputError, nearest
-from .values import are_at_hand
+from ..architectures.checks import Facts
+from ..architectures.tasks import (
+    IGNORED,
+    check_class_indices,
+    check_label_smoothing,
+    check_probabilities,
+    check_shape,
+    resolve_problem_type,
+)
+from ..errors import InputError
+from .inputs import facts
+from .values import values_on_cpu
 
 __all__ = [
-    "IGNORED",
+    "NumItems",
     "causal_lm_loss",
     "cross_entropy",
     "multi_label_loss",
     "question_answering_loss",
     "regression_loss",
-    "resolve_problem_type",
     "sequence_classification_loss",
 ]
-
-IGNORED = -100
 
 NumItems = int | float | Tensor
 
 
 def _mean(total: Tensor, counted: int | Tensor, num_items: NumItems | None) -> Tensor:
     items = counted if num_items is None else num_items
-    # Where there are none, the total is 0, and so is the mean.
+    # Without any item the total is 0, and so is the mean.
     return total / (torch.where(items == 0, 1, items) if isinstance(items, Tensor) else items or 1)
 
 
@@ -40,37 +46,13 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def _check_classes(labels: Tensor, classes: int, what: str = "labels") -> None:
-    """Refuse labels that name no class. Values are looked at on the CPU only: elsewhere that would stall the device."""
-    if not are_at_hand(labels):
-        return
+def _facts(labels: Tensor) -> Facts:
+    """Describe labels to the checks; bounds leave ignored ones out, and are read on the CPU only."""
+    described = facts(labels, with_bounds=False)
+    if not values_on_cpu(labels):
+        return described
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
-    if low < 0 or high >= classes:
-        raise InputError(f"{what} range from {int(low)} to {int(high)}; expected 0 to {classes - 1}, or {IGNORED}")
-
-
-def _check_probabilities(labels: Tensor) -> None:
-    """Refuse labels that are no probabilities; looked at on the CPU only, like `_check_classes`."""
-    if not are_at_hand(labels):
-        return
-    low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
-    if not (low >= 0 and high <= 1):
-        raise InputError(f"labels range from {float(low):g} to {float(high):g}; expected 0 to 1, or {IGNORED}")
-
-
-def _check_smoothing(label_smoothing: float) -> None:
-    if not 0 <= label_smoothing <= 1:
-        raise InputError(f"label_smoothing is {label_smoothing}; expected 0 to 1")
-
-
-def _check_integers(labels: Tensor, what: str = "labels") -> None:
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f"{what} are {labels.dtype}; expected integer class indices (labels.long())")
-
-
-def _check_shape(labels: Tensor, expected: torch.Size, what: str = "labels") -> None:
-    if labels.shape != expected:
-        raise InputError(f"{what} have shape {tuple(labels.shape)}; expected {tuple(expected)}")
+    return described._replace(bounds=(low.item(), high.item()))
 
 
 def cross_entropy(
@@ -86,12 +68,16 @@ def cross_entropy(
 
     Raises:
         InputError: labels of another shape, no integers, or outside the classes; e outside [0, 1].
+
+    Examples:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+        >>> cross_entropy(logits, torch.tensor([0, -100]))  # the second row is ignored
+        tensor(0.1269)
     """
-    _check_shape(labels, logits.shape[:-1])
-    _check_integers(labels)
-    classes = logits.shape[-1]
-    _check_classes(labels, classes)
-    _check_smoothing(label_smoothing)
+    classes, described = logits.shape[-1], _facts(labels)
+    check_shape(described, tuple(logits.shape[:-1]))
+    check_class_indices(described, classes)
+    check_label_smoothing(label_smoothing)
     labels = labels.reshape(-1).long()
     flat = _at_least_float32(logits).reshape(-1, classes)
     total = F.cross_entropy(flat, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing)
@@ -110,8 +96,13 @@ def causal_lm_loss(
         labels: (batch, seq); the first column is predicted by nothing.
         num_items: see the module; labels of the first column are not among what is counted.
         label_smoothing: see the module.
+
+    Examples:
+        >>> logits = torch.zeros(1, 3, 4)  # all four tokens are equally likely: log 4
+        >>> causal_lm_loss(logits, torch.tensor([[0, 1, 2]]))
+        tensor(1.3863)
     """
-    _check_shape(labels, logits.shape[:-1])
+    check_shape(facts(labels, with_bounds=False), tuple(logits.shape[:-1]))
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     return cross_entropy(logits, shifted, num_items=num_items, label_smoothing=label_smoothing)
 
@@ -129,10 +120,15 @@ def multi_label_loss(
 
     Raises:
         InputError: labels of another shape or, like e, outside [0, 1].
+
+    Examples:
+        >>> multi_label_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # log 2
+        tensor(0.6931)
     """
-    _check_shape(labels, logits.shape)
-    _check_probabilities(labels)
-    _check_smoothing(label_smoothing)
+    described = _facts(labels)
+    check_shape(described, tuple(logits.shape))
+    check_probabilities(described)
+    check_label_smoothing(label_smoothing)
     logits = _at_least_float32(logits)
     counted = labels != IGNORED
     targets = torch.where(counted, labels, 0.0).to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
@@ -150,44 +146,17 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
 
     Raises:
         InputError: labels of another shape.
+
+    Examples:
+        >>> regression_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 3.0]))
+        tensor(0.5000)
     """
     if logits.shape[-1] == 1 and labels.dim() == 1:
         labels = labels.unsqueeze(-1)
-    _check_shape(labels, logits.shape)
+    check_shape(facts(labels, with_bounds=False), tuple(logits.shape))
     logits = _at_least_float32(logits)
     total = F.mse_loss(logits, labels.to(logits.dtype), reduction="sum")
     return _mean(total, labels.numel(), num_items)
-
-
-def resolve_problem_type(problem_type: str | None, num_labels: int, labels: Tensor) -> str:
-    """Say which of the three losses fits, from the configuration or, where that is silent, from the labels.
-
-    Raises:
-        InputError: the labels contradict the configuration, or leave the matter open; one class only; no such type.
-    """
-    if problem_type is not None and problem_type not in PROBLEM_TYPES:
-        raise InputError(f"problem_type is {problem_type!r}{nearest(problem_type, PROBLEM_TYPES)}")
-    floating = labels.is_floating_point()
-    found = f"labels are {labels.dtype} of shape {tuple(labels.shape)} for num_labels={num_labels}"
-    if problem_type is not None and floating == (problem_type == "single_label_classification"):
-        wanted = "integer class indices" if floating else "floating point labels (labels.float())"
-        raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
-    if num_labels == 1 and not floating:
-        raise InputError(
-            f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
-        )
-    if problem_type is not None:
-        return problem_type
-    if num_labels == 1:
-        return "regression"
-    if not floating and labels.dim() <= 1:
-        return "single_label_classification"
-    if floating and labels.dim() == 2:
-        return "multi_label_classification"
-    raise InputError(
-        f"{found}: pass (batch,) integers for one class each, (batch, {num_labels}) floats for several, "
-        "or set config.problem_type"
-    )
 
 
 def sequence_classification_loss(
@@ -206,17 +175,21 @@ def sequence_classification_loss(
         problem_type: the configuration's, or None.
         num_items: see the module.
         label_smoothing: see the module; not for regression.
+
+    Examples:
+        >>> sequence_classification_loss(torch.zeros(1, 2), torch.tensor([1]), None)  # one class: log 2
+        tensor(0.6931)
     """
     classes = logits.shape[-1]
     if labels.dim() == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
         labels = labels.squeeze(1)  # a column of class indices, as the page's example passes
-    kind = resolve_problem_type(problem_type, classes, labels)
+    kind = resolve_problem_type(problem_type, classes, facts(labels, with_bounds=False))
     if kind == "single_label_classification":
         return cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
     if kind == "multi_label_classification":
         return multi_label_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
     if label_smoothing:
-        raise InputError("label_smoothing is for classes; regression has none")
+        raise InputError("label_smoothing is for classes; leave it out for regression")
     return regression_loss(logits, labels, num_items=num_items)
 
 
@@ -239,6 +212,11 @@ def question_answering_loss(
         end_positions: likewise.
         num_items: see the module; counts rows.
         label_smoothing: see the module.
+
+    Examples:
+        >>> scores = torch.zeros(1, 4)
+        >>> question_answering_loss(scores, scores, torch.tensor([0]), torch.tensor([2]))
+        tensor(1.3863)
     """
     ends = [
         cross_entropy(
@@ -256,6 +234,6 @@ def question_answering_loss(
 
 
 def _within(positions: Tensor, length: int, what: str) -> Tensor:
-    _check_integers(positions, what)
+    check_class_indices(facts(positions, with_bounds=False), what=what)
     positions = positions.squeeze(-1) if positions.dim() == 2 else positions
     return torch.where(positions >= length, IGNORED, positions)

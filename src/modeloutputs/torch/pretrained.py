@@ -1,46 +1,47 @@
-"""What all models share: loading, saving, initial weights, gradient checkpointing."""
+"""The base of all models: loading, saving, initial weights, gradient checkpointing."""
 
 import dataclasses
+import inspect
 import os
-import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from ..architectures import Config
-from ..errors import CheckpointError, CheckpointWarning, InputError, first_line
+from ..architectures.layers import LayerPaths
+from ..architectures.weights import WeightNames
+from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
+from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
-from .layers import LayerSelection, RMSNorm
-from .stack import Given
-from .weights import Imported, Rename, WeightSource, export_weights, import_weights, is_copy, open_weights
+from .building import is_loading, loading, without_values
+from .inputs import check_tokens, positions_from_mask
+from .layers import RMSNorm
+from .placement import resolve_device, resolve_dtype
+from .stack import Call, Stack
+from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
-__all__ = ["ModelWithHead", "PreTrainedModel"]
+__all__ = ["PreTrainedModel", "call_inner"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
 
 
 class PreTrainedModel(nn.Module, Generic[ConfigType]):
-    """Base of all models. A subclass says how checkpoints spell its weights and which of them may be absent there."""
+    """Base of all models.
+
+    Parameters and buffers have the names of the checkpoint, tied weights each of their names.
+    """
 
     config_class: ClassVar[type[Config]]
-    base_model_prefix: ClassVar[str]
-    """Attribute under which a model with a head holds the model without, and its prefix in checkpoints."""
-    renames: ClassVar[tuple[Rename, ...]] = ()
-    optional_weights: ClassVar[str] = r"(?!)"
-    """Pattern of the base model's parameters that a checkpoint may lack: they are then initialised."""
-    ignored_weights: ClassVar[str] = r"(?!)"
-    """Pattern of names in checkpoints that carry no weights of their own."""
-    neutral_weights: ClassVar[str] = r"(?!)"
-    """Pattern of parameters whose initial values change nothing: that a checkpoint lacks them goes without saying."""
-    tied_weights: ClassVar[Mapping[str, str]] = {}
-    """Names in checkpoints whose tensors may repeat another's, and that other."""
+    weight_names: ClassVar[WeightNames]
+    layer_paths: ClassVar[LayerPaths]
 
     config: ConfigType
 
@@ -67,7 +68,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         """Load a model, in evaluation mode, from a checkpoint folder or a hub id.
 
         Weights that the checkpoint lacks because it was made for another head are initialised, and one
-        CheckpointWarning names them together with those of the checkpoint that have no place here.
+        CheckpointWarning names them together with those of the checkpoint that have no place here. Modules, parameters
+        and buffers that a subclass adds keep their initial values where the checkpoint lacks them.
 
         Args:
             name_or_path: folder with config.json and weights, or a hub id.
@@ -75,58 +77,91 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             dtype: of the model's weights: a torch dtype, its name, or "auto" for that of the checkpoint.
             device: where the model goes.
             revision: branch, tag or commit, of a hub id.
-            **overrides: settings of the configuration to change.
+            **overrides: settings of the configuration to change, and options of the constructor.
 
         Raises:
             CheckpointNotFoundError: the folder, its config.json, its weights or one of their shards is not there.
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
-            InputError: settings, a dtype or a device that cannot be.
+            InputError: invalid setting, option, dtype or device.
+
+        Examples:
+            >>> import tempfile
+            >>> from modeloutputs.torch import BertConfig, BertModel
+            >>> config = BertConfig(
+            ...     vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+            ... )
+            >>> folder = tempfile.mkdtemp()
+            >>> BertModel(config).save_pretrained(folder)
+            >>> model = BertModel.from_pretrained(folder, hidden_dropout_prob=0.0)
+            >>> model(torch.tensor([[1, 2, 3]]))
+            BaseModelOutputWithPooling(
+              last_hidden_state=f32[1,3,8],
+              pooler_output=f32[1,8],
+            )
         """
-        target = _resolve_device(device)
+        target = resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
-        if config is not None and overrides:
-            raise InputError(f"pass either config or settings to change in it, not both ({', '.join(overrides)})")
-        settings = cls._config_class().from_pretrained(folder, **overrides) if config is None else config
-        with torch.device("meta"):
-            model = cls(settings)
+        settings, options = cls._settings(folder, config, overrides)
+        with loading(cls):
+            model = cls(settings, **options)
         source = open_weights(folder)
-        imported = import_weights(
-            model, source, cls.renames, cls.base_model_prefix, _resolve_dtype(dtype, settings, source), target
+        matched = import_weights(
+            model,
+            source,
+            cls.weight_names,
+            tied=settings.tie_word_embeddings,
+            dtype=resolve_dtype(dtype, settings, source),
+            device=target,
         )
-        model._settle(imported, source, folder)
-        model._read_more(folder)
+        model._report_missing(matched, source, folder)
+        model.pack_weights()
+        model._load_extras(folder)
         return model.eval()
 
-    def _read_more(self, folder: Path) -> None:
+    @classmethod
+    def _settings(
+        cls, folder: Path, config: ConfigType | None, overrides: Mapping[str, Any]
+    ) -> tuple[ConfigType, dict[str, Any]]:
+        """Return the configuration, and the options among `overrides` that the constructor takes."""
+        config_class = cast("type[ConfigType]", cls.config_class)
+        changes = {name: value for name, value in overrides.items() if config_class.has_setting(name)}
+        options = {name: value for name, value in overrides.items() if name not in changes}
+        parameters = inspect.signature(cls).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        for name in options:
+            if name not in parameters and not takes_any:
+                known = [*config_class.setting_names(), *list(parameters)[1:]]
+                raise InputError(f"{cls.__name__} has no setting {name!r}{nearest(name, known)}")
+        if config is None:
+            return config_class.from_pretrained(folder, **changes), options
+        if changes:
+            raise InputError(f"pass either config or settings to change in it, not both ({', '.join(changes)})")
+        return config, options
+
+    def _load_extras(self, folder: Path) -> None:
         """Read what else a checkpoint folder holds for this model."""
 
-    @classmethod
-    def _config_class(cls) -> Any:
-        return cls.config_class
-
-    def _settle(self, imported: Imported, source: WeightSource, folder: Path) -> None:
-        """Initialise what the checkpoint lacks, or refuse it where that is no head's; warn once of both lists."""
-        base = self.base_model_prefix + "."
+    def _report_missing(self, matched: MatchedNames, source: WeightSource, folder: Path) -> None:
+        """Initialise the weights that the checkpoint lacks, or refuse it if they are the base model's; warn once."""
+        names = self.weight_names
+        base = f"{names.prefix}."
         lost = [
             name
-            for name in imported.missing
-            if (name.startswith(base) or not hasattr(self, self.base_model_prefix))
-            and not re.match(self.optional_weights, name.removeprefix(base))
+            for name in matched.missing
+            if (name.startswith(base) or not hasattr(self, names.prefix))
+            and not names.is_optional(name.removeprefix(base))
         ]
         if lost:
             raise CheckpointError(
                 f"{str(folder)!r} lacks {len(lost)} weights of {type(self).__name__}: {', '.join(lost[:4])}"
                 f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
             )
-        self._initialise(imported.missing)
+        self._initialise(set(matched.missing))
         unexpected = [
-            name
-            for name in imported.unexpected
-            if not re.search(self.ignored_weights, name)
-            and not (name in self.tied_weights and is_copy(source, name, self.tied_weights[name]))
+            name for name in matched.unexpected if not names.is_ignored(name) and not self._is_repeated(name, source)
         ]
-        new = [name for name in imported.missing if not re.search(self.neutral_weights, name)]
+        new = [name for name in matched.missing if not names.is_neutral(name)]
         parts = [
             *([f"new, to be trained: {', '.join(new)}"] if new else []),
             *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
@@ -135,36 +170,101 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             message = f"{type(self).__name__} from {str(folder)!r}: {'; '.join(parts)}"
             warnings.warn(message, CheckpointWarning, stacklevel=3)
 
+    def _is_repeated(self, name: str, source: WeightSource) -> bool:
+        """Return whether a checkpoint repeats another weight under this name, as older files do of tied weights."""
+        prefix, repeats = f"{self.weight_names.prefix}.", self.weight_names.repeats(tied=True)
+        original = repeats.get(name, repeats.get(f"{prefix}{name}"))
+        if original is None:
+            return False
+        return any(is_copy(source, name, key) for key in (original, original.removeprefix(prefix)))
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, max_shard_size: int = 5_000_000_000) -> None:
-        """Write config.json and the weights, under the names that other libraries read, replacing what is there.
+        """Write config.json and the weights, replacing what is there.
 
         Args:
-            folder: made if it is not there.
+            folder: created if missing.
             max_shard_size: bytes beyond which the weights are split over several files with an index.
+
+        Raises:
+            CheckpointError: a weight cannot be written so that loading finds it, as of a module that was quantised,
+                pruned or given an adapter; nothing is written.
         """
         written = dataclasses.replace(
             self.config,
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        save_weights(export_weights(self, self.renames), Path(folder), max_shard_size)
+        save_weights(self._exported_weights(), Path(folder), max_shard_size)
         written.save_pretrained(folder)
-        self._write_more(Path(folder))
+        self._save_extras(Path(folder))
 
-    def _write_more(self, folder: Path) -> None:
-        """Write what `_read_more` reads."""
+    def _exported_weights(self) -> dict[str, Tensor]:
+        """Return the weights for a checkpoint, held against what loading will ask for."""
+        cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
+        with loading(cls):
+            fresh = cast("type[Self]", cls)(self.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
+        names = self.weight_names
+        held = {canonical_name(name) for name in self.state_dict()}
+        optional = {
+            name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
+        }
+        return export_weights(
+            self,
+            {name: shape for name, shape in shapes.items() if name not in optional},
+            closed=cls is type(self),  # a subclass may have weights of its own
+            repeated=names.stored_twice(tied=self.config.tie_word_embeddings),
+        )
 
-    # -- initial weights ----------------------------------------------------------------------------------------
+    def _save_extras(self, folder: Path) -> None:
+        """Write what `_load_extras` reads."""
 
-    def _initialise(self, names: list[str] | None = None) -> None:
-        """Set parameters to what training starts from: those named, or all but those of a base model, which did."""
-        base = self.base_model_prefix + "."
+    # -- building -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _building(self) -> Generator[None]:
+        """Build modules; on exit they get initial values, unless they are on the meta device or a checkpoint's follow.
+
+        Models within this one have initialised themselves.
+        """
+        before = set(self._modules)
+        if is_loading(self):
+            with without_values():
+                yield
+            return
+        yield
+        models = [name for name in self._modules if isinstance(self._modules[name], PreTrainedModel)]
+        skipped = tuple(f"{name}." for name in {*before, *models})
+        self._initialise({name for name, _ in self.named_parameters() if not name.startswith(skipped)})
+        self.pack_weights()
+
+    def pack_weights(self) -> None:
+        """Move projections of one input end to end in memory, so that one product can compute them all.
+
+        Names, shapes and values stay. Loading and moving a model do it; call it after replacing weights one by one.
+        """
+        for module in self.modules():
+            if isinstance(module, Packed):
+                module.pack()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        moved = cast("Self", cast("Any", super())._apply(fn, recurse))
+        self.pack_weights()
+        return moved
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        cast("Any", super()).__setstate__(state)
+        self.pack_weights()  # each tensor of a copy has memory of its own
+
+    def _initialise(self, names: set[str]) -> None:
+        """Set parameters to the values that training starts from."""
         for name, parameter in self.named_parameters():
-            if parameter.is_meta:
-                continue  # it has no values yet: a checkpoint's are to come
-            if name in names if names is not None else not name.startswith(base):
+            if name in names and not parameter.is_meta:
                 path, _, leaf = name.rpartition(".")
                 self._initialise_parameter(name, self.get_submodule(path), leaf, parameter)
+        for name, buffer in self.named_buffers():
+            if name in names and not buffer.is_meta:
+                buffer.zero_()
 
     @torch.no_grad()
     def _initialise_parameter(self, name: str, module: nn.Module, leaf: str, parameter: Tensor) -> None:
@@ -179,25 +279,58 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
 
     # -- calling ------------------------------------------------------------------------------------------------
 
-    def _given(
+    def _begin_call(
         self,
-        use_cache: bool | None = None,
-        output_hidden_states: LayerSelection | None = None,
-        output_attentions: LayerSelection | None = None,
-        **tensors: Any,
-    ) -> Given:
-        """Return what a caller gave, completed with what the configuration says."""
-        config = self.config
-        return Given(
-            use_cache=config.use_cache if use_cache is None else use_cache,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            gradient_checkpointing=self.gradient_checkpointing and self.training,
-            **tensors,
+        stack: Stack,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None,
+        **given: Any,
+    ) -> tuple[Call, Tensor | None]:
+        """Check a call before anything is computed.
+
+        Args:
+            stack: the layers.
+            input_ids: (B, S), or None.
+            inputs_embeds: (B, S, hidden), or None.
+            position_ids: (B or 1, S), or None.
+            **given: the other inputs and settings of `Stack.check`; settings that are None are the configuration's.
+
+        Returns:
+            the call, and the positions: as passed, or from the mask; None for those that follow the cache.
+        """
+        config: Any = self.config
+        rows, length = self._check_tokens(input_ids, inputs_embeds, position_ids)
+        for name in ("use_cache", "output_hidden_states", "output_attentions"):
+            if given.get(name) is None:
+                given[name] = getattr(config, name)
+        given["gradient_checkpointing"] = self.gradient_checkpointing and self.training
+        call = stack.check(rows, length, config.max_position_embeddings, **given)
+        if position_ids is None:
+            position_ids = positions_from_mask(call.attention_mask, length)
+        return call, position_ids
+
+    def _check_tokens(
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None = None,
+        prefix: str = "",
+    ) -> tuple[int, int]:
+        """Refuse invalid tokens and positions, and return the number of rows and their length; see `check_tokens`."""
+        config: Any = self.config
+        return check_tokens(
+            input_ids,
+            inputs_embeds,
+            vocab_size=config.vocab_size,
+            width=config.hidden_size,
+            limit=config.max_position_embeddings,
+            position_ids=position_ids,
+            prefix=prefix,
         )
 
-    def _returned(self, output: OutputType, return_dict: bool | None) -> OutputType:
-        """Return an output, or its plain tuple where the caller or the configuration wants no dict."""
+    def _as_requested(self, output: OutputType, return_dict: bool | None) -> OutputType:
+        """Return an output, or its plain tuple if the caller or the configuration asks for one."""
         if self.config.return_dict if return_dict is None else return_dict:
             return output
         return cast("OutputType", output.to_tuple())
@@ -228,48 +361,15 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         return next(self.parameters()).device
 
 
-class ModelWithHead(PreTrainedModel[ConfigType]):
-    """Base of models with something on top of a base model, which is the attribute `base_model_prefix`."""
+@runtime_checkable
+class Packed(Protocol):
+    """A module with several projections of one input."""
 
-    @property
-    def base_model(self) -> Any:
-        """The model without the head."""
-        return getattr(self, self.base_model_prefix)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.base_model.get_input_embeddings()
-
-    def _finish(
-        self, cls: type[OutputType], outputs: ModelOutput, return_dict: bool | None, **fields: Any
-    ) -> OutputType:
-        """Put the head's own fields together with those that it and the base model's output have in common."""
-        common = {name: value for name, value in outputs.items() if name in cls.__output_fields__}
-        return self._returned(cls(**common, **fields), return_dict)
+    def pack(self) -> None:
+        """Move the projections end to end in memory."""
+        ...
 
 
-def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
-    if isinstance(dtype, str) and dtype == "auto":
-        stored = {tensor.dtype for tensor in source.values()}
-        floating = [d for d in stored if d.is_floating_point]
-        dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
-    resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
-    return resolved
-
-
-def _resolve_device(device: torch.device | str) -> torch.device:
-    """Return a device that can hold weights here, before any are read.
-
-    Raises:
-        InputError: there is no such device, or it holds no numbers.
-    """
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise InputError(f"device is {device!r}, which cannot be used here: {first_line(error)}") from None
-    if resolved.type == "meta":
-        raise InputError("device is 'meta', which holds no weights; build the model under torch.device('meta') instead")
-    return resolved
+def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:
+    """Call a model within another: it returns an output, whatever the configuration says of the outer model's."""
+    return model(*inputs, return_dict=True, **options)

@@ -1,4 +1,7 @@
-"""When the values of a tensor may be looked at: checks and short cuts depend on them, results must not."""
+"""Whether a tensor's values can be read without breaking a trace or stalling a device.
+
+Checks and shortcuts depend on it; results must not.
+"""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -6,19 +9,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-__all__ = ["are_at_hand", "are_known"]
+__all__ = ["has_concrete_values", "values_on_cpu"]
 
-# No public function tells; and `vmap` raises where one of its tensors decides what Python does.
+# PyTorch has no public function for this; and `vmap` raises where one of its tensors decides a Python branch.
 _is_wrapped: Callable[[Tensor], bool] = cast("Any", torch)._C._functorch.is_functorch_wrapped_tensor
 
 
-def are_known(tensor: Tensor) -> bool:
-    """Whether a tensor has values that Python can ask for: not under a compiler, nor in `torch.func.vmap`."""
+def has_concrete_values(tensor: Tensor) -> bool:
+    """Return whether Python can read a tensor's values: not under a compiler, nor in `torch.func.vmap`."""
     if torch.compiler.is_compiling():
         return False
     return not _is_wrapped(tensor)
 
 
-def are_at_hand(tensor: Tensor) -> bool:
-    """Whether a tensor has values, and asking for them stalls no accelerator."""
-    return tensor.device.type == "cpu" and tensor.numel() > 0 and are_known(tensor)
+def values_on_cpu(tensor: Tensor) -> bool:
+    """Return whether a tensor has values that can be read without waiting for an accelerator."""
+    return tensor.device.type == "cpu" and tensor.numel() > 0 and has_concrete_values(tensor)

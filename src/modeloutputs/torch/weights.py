@@ -1,78 +1,34 @@
-"""Moves weights between checkpoint files and modules, by one table of names that is read in both directions."""
+"""Moves weights between checkpoint files and modules, which have the same names for them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..architectures.weights import WeightNames
+from ..arrays.dtypes import SAFETENSORS_DTYPES
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
 from ..files.checkpoints import map_checkpoint, read_index, shard_paths
 from ..files.git_lfs import check_not_lfs_pointer
 from ..files.safetensors import MappedTensor
+from ..files.weights import MatchedNames, canonical_name, match_names
 
 __all__ = [
-    "DTYPES",
-    "Rename",
     "WeightSource",
-    "checkpoint_names",
     "export_weights",
     "import_weights",
     "is_copy",
     "open_weights",
 ]
 
-DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    **({"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {}),  # since PyTorch 2.7
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "BOOL": torch.bool, "C64": torch.complex64,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rename:
-    """A part of a parameter's path that checkpoints spell otherwise.
-
-    `theirs` holds several spellings where several of their tensors, stacked along the first axis, are one of ours: of
-    equal sizes, or of those that our layer names as its `parts`. `fallback` is another spelling to read where the
-    first is absent; it is never written. `transposed` says that their matrices are (in, out), and ours (out, in).
-    """
-
-    ours: str
-    theirs: tuple[str, ...]
-    fallback: tuple[str, ...] = ()
-    transposed: bool = False
-
-    def matches(self, name: str) -> bool:
-        """Whether a parameter's path has this part."""
-        return re.search(self._pattern, name) is not None
-
-    def spell(self, name: str, spelling: str) -> str:
-        """Return a path with this part spelled otherwise."""
-        return re.sub(self._pattern, spelling, name)
-
-    @property
-    def _pattern(self) -> str:
-        return rf"(?<![^.]){re.escape(self.ours)}(?![^.])"
-
-
-def _rename_of(name: str, renames: Iterable[Rename]) -> Rename | None:
-    return next((rename for rename in renames if rename.matches(name)), None)
-
-
-def checkpoint_names(name: str, renames: Iterable[Rename], *, fallback: bool = False) -> tuple[str, ...]:
-    """Return the names that a parameter of ours has in checkpoints: several where it is a stack of theirs."""
-    rename = _rename_of(name, renames)
-    if rename is None:
-        return (name,)
-    spellings = rename.fallback if fallback and rename.fallback else rename.theirs
-    return tuple(rename.spell(name, spelling) for spelling in spellings)
+_DTYPES: dict[str, torch.dtype] = {
+    code: getattr(torch, dtype.name)
+    for code, dtype in SAFETENSORS_DTYPES.items()
+    if hasattr(torch, dtype.name)  # older versions lack some
+}
 
 
 # -- where weights come from ----------------------------------------------------------------------------------------
@@ -90,7 +46,7 @@ def open_weights(folder: Path) -> WeightSource:
     """Find a checkpoint's weights: safetensors, whole or in shards, else the older pytorch_model.bin.
 
     Raises:
-        CheckpointNotFoundError: there are none, or a shard is missing.
+        CheckpointNotFoundError: there are no weights, or a shard is missing.
         FileFormatError: a file is truncated, corrupt, or holds more than tensors.
     """
     mapped = map_checkpoint(folder)
@@ -101,9 +57,9 @@ def open_weights(folder: Path) -> WeightSource:
 
 def _view(mapped: MappedTensor) -> Tensor:
     """Return a tensor with a storage of its own: where one spans the file, `torch.save` of any tensor writes it all."""
-    if mapped.dtype not in DTYPES:
+    if mapped.dtype not in _DTYPES:
         raise FileFormatError(f"{str(mapped.path)!r} holds {mapped.dtype}, which this version of PyTorch lacks")
-    dtype = DTYPES[mapped.dtype]
+    dtype = _DTYPES[mapped.dtype]
     if not mapped.nbytes:
         return torch.empty(mapped.shape, dtype=dtype, device="cpu")
     return torch.frombuffer(mapped.buffer(), dtype=torch.uint8).view(dtype).view(mapped.shape)
@@ -148,135 +104,142 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
 # -- into and out of a module ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What became of a checkpoint's names: parameters of ours it lacks, and names of its that were not used."""
+class _Slot(NamedTuple):
+    """A parameter or buffer, and the modules that hold it under a name of theirs."""
 
-    missing: list[str]
-    unexpected: list[str]
+    tensor: Tensor
+    owners: list[tuple[nn.Module, str]]
+
+
+def _slots(module: nn.Module) -> dict[str, _Slot]:
+    """Return parameters and persistent buffers by their first name; tied ones once."""
+    slots: dict[str, _Slot] = {}
+    names: dict[int, str] = {}
+    for path, owner in cast("Iterable[tuple[str, Any]]", module.named_modules()):
+        held: dict[str, Tensor | None] = {**owner._parameters, **owner._buffers}
+        for leaf, tensor in held.items():
+            if tensor is None or leaf in owner._non_persistent_buffers_set:
+                continue
+            name = names.setdefault(id(tensor), f"{path}.{leaf}" if path else leaf)
+            slots.setdefault(name, _Slot(tensor, [])).owners.append((owner, leaf))
+    return slots
 
 
 def import_weights(
-    module: nn.Module,
-    source: WeightSource,
-    renames: Iterable[Rename],
-    base_prefix: str,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Imported:
-    """Give a module that was built on the meta device the weights of a checkpoint.
+    module: nn.Module, source: WeightSource, facts: WeightNames, *, tied: bool, dtype: torch.dtype, device: torch.device
+) -> MatchedNames:
+    """Give a module, built on the meta device but for what its subclass added, the weights of a checkpoint.
 
-    Shapes of all tensors are held against the module before the first is read. Parameters that the checkpoint lacks
-    get memory, whose contents are the caller's to set.
+    All shapes are checked before the first tensor is read. Weights on the meta device that the checkpoint lacks get
+    memory with undefined values, for the caller to initialise; other tensors keep their values and are only moved.
+
+    Args:
+        module: the model.
+        source: the checkpoint's tensors.
+        facts: names of the architecture.
+        tied: the scores are tied to the embeddings.
+        dtype: of floating point weights.
+        device: of all weights.
 
     Raises:
-        CheckpointError: a tensor's shape is not the parameter's, or it holds integers, of some quantisation.
+        CheckpointError: a tensor's shape is not the weight's, or it holds quantised integers.
     """
-    names = _StoredNames(source, base_prefix, hasattr(module, base_prefix))
-    found: dict[str, _Layout | None] = {}
-    for name, parameter in module.named_parameters():
-        stored = names.find(name, renames)
-        found[name] = None if stored is None else _layout(module, name, parameter, stored, renames)
-        _check_shapes(name, source, found[name])
-    for name, layout in found.items():
-        _materialise(module, name, source, layout, dtype, device)
-    used = {name for layout in found.values() if layout is not None for name in layout.names}
-    return Imported([name for name, layout in found.items() if layout is None], sorted(set(source) - used))
+    slots = _slots(module)
+    matched = match_names(slots, source, facts, has_base=hasattr(module, facts.prefix), tied=tied)
+    for name, stored in matched.found.items():
+        _check_stored(name, slots[name].tensor, stored, source[stored])
+    for name, slot in slots.items():
+        stored = matched.found.get(name)
+        _fill(slot, None if stored is None else source[stored], dtype, device)
+    lacking = [name for name in matched.missing if slots[name].tensor.is_meta]  # others have values of their own
+    return MatchedNames(matched.found, lacking, matched.unexpected)
 
 
-class _Layout(NamedTuple):
-    """How a parameter lies in a checkpoint: the names of its parts, how many rows each has, and whether transposed."""
-
-    names: Sequence[str]
-    shapes: list[tuple[int, ...]]
-    transposed: bool
-
-
-def _layout(
-    module: nn.Module, name: str, parameter: Tensor, names: Sequence[str], renames: Iterable[Rename]
-) -> _Layout:
-    rename = _rename_of(name, renames)
-    transposed = rename is not None and rename.transposed and parameter.dim() == 2
-    rows = [parameter.shape[0] // len(names)] * len(names)
-    if len(names) > 1:
-        rows = list(getattr(module.get_submodule(name.rpartition(".")[0]), "parts", None) or rows)
-    shapes = [(count, *parameter.shape[1:]) for count in rows]
-    return _Layout(names, [shape[::-1] for shape in shapes] if transposed else shapes, transposed)
+def _check_stored(name: str, tensor: Tensor, stored: str, found: Tensor) -> None:
+    shape, expected = tuple(found.shape), tuple(tensor.shape)
+    if shape != expected:
+        raise CheckpointError(
+            f"the checkpoint's {stored!r} has shape {shape}, and this model's {name!r} needs {expected}; "
+            "is the configuration this checkpoint's (num_labels, sizes)?"
+        )
+    if tensor.is_floating_point() and not found.dtype.is_floating_point:
+        raise CheckpointError(
+            f"the checkpoint's {stored!r} holds {found.dtype}, not floating point numbers; "
+            "quantised checkpoints cannot be loaded"
+        )
 
 
-class _StoredNames:
-    """Finds a parameter in a checkpoint whatever it calls it: with the base model's prefix or without, `gamma`."""
-
-    def __init__(self, source: WeightSource, base_prefix: str, has_base: bool) -> None:
-        self._stored = {_modern(name): name for name in source}
-        self._prefix = f"{base_prefix}."
-        self._has_base = has_base
-        self._prefixed = any(name.startswith(self._prefix) for name in self._stored)
-
-    def find(self, name: str, renames: Iterable[Rename]) -> list[str] | None:
-        for fallback in (False, True):
-            keys = [self._key(key) for key in checkpoint_names(name, renames, fallback=fallback)]
-            if all(key in self._stored for key in keys):
-                return [self._stored[key] for key in keys]
-        return None
-
-    def _key(self, name: str) -> str:
-        if self._prefixed and not self._has_base:
-            return self._prefix + name
-        return name if self._prefixed else name.removeprefix(self._prefix)
-
-
-def _modern(name: str) -> str:
-    """The first BERT checkpoints call a normalisation's weight and bias gamma and beta."""
-    return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
-
-
-def _check_shapes(name: str, source: WeightSource, layout: _Layout | None) -> None:
-    if layout is None:
-        return
-    for key, expected in zip(layout.names, layout.shapes, strict=True):
-        shape, dtype = tuple(source[key].shape), source[key].dtype
-        if shape != expected:
-            raise CheckpointError(
-                f"the checkpoint's {key!r} has shape {shape}, and this model's {name!r} needs {expected}; "
-                "is the configuration this checkpoint's (num_labels, sizes)?"
-            )
-        if not dtype.is_floating_point:
-            raise CheckpointError(
-                f"the checkpoint's {key!r} holds {dtype}, not floating point numbers; "
-                "quantised checkpoints cannot be loaded"
-            )
-
-
-def _materialise(
-    module: nn.Module,
-    name: str,
-    source: WeightSource,
-    layout: _Layout | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> None:
-    path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    declared: nn.Parameter = getattr(owner, leaf)
-    if layout is None:
-        tensor = torch.empty(declared.shape, dtype=dtype, device=device)
+def _fill(slot: _Slot, stored: Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
+    tensor = slot.tensor
+    wanted = dtype if tensor.is_floating_point() else tensor.dtype
+    if stored is not None:
+        values = stored.to(device, wanted).contiguous()
+    elif tensor.is_meta:
+        values = torch.empty(tensor.shape, dtype=wanted, device=device)
     else:
-        parts = [source[key].to(device, dtype) for key in layout.names]
-        parts = [part.t() for part in parts] if layout.transposed else parts
-        tensor = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
-    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=declared.requires_grad))
+        values = tensor.detach().to(device, wanted)
+    if isinstance(tensor, nn.Parameter):
+        values = nn.Parameter(values, requires_grad=tensor.requires_grad)
+    for owner, leaf in slot.owners:
+        (owner._parameters if isinstance(tensor, nn.Parameter) else owner._buffers)[leaf] = values  # pyright: ignore
 
 
-def export_weights(module: nn.Module, renames: Iterable[Rename]) -> dict[str, Tensor]:
-    """Return a module's weights on the CPU under the names that checkpoints use."""
+def export_weights(
+    module: nn.Module, expected: Mapping[str, tuple[int, ...]], *, closed: bool = False, repeated: Container[str] = ()
+) -> dict[str, Tensor]:
+    """Return a module's weights on the CPU under the names that checkpoints use, tied ones once.
+
+    Segments that wrapped modules add to the names are left out.
+
+    Args:
+        module: the model.
+        expected: shapes by name of the weights that loading will ask for.
+        closed: loading will ask for no others.
+        repeated: names to write even where the same tensor has another.
+
+    Raises:
+        CheckpointError: a weight that loading will ask for is missing or has another shape, as in a module that was
+            quantised, pruned or given an adapter; or, if `closed`, one that it will not ask for.
+    """
     exported: dict[str, Tensor] = {}
-    for name, parameter in module.named_parameters():
-        layout = _layout(module, name, parameter, checkpoint_names(name, renames), renames)
-        stacked = parameter.detach().cpu()
-        start = 0
-        for key, shape in zip(layout.names, layout.shapes, strict=True):
-            part = stacked[start : start + shape[-1 if layout.transposed else 0]]
-            exported[key] = (part.t() if layout.transposed else part).contiguous()
-            start += part.shape[0]
+    seen: set[int] = set()
+    names: set[str] = set()
+    for name, value in module.state_dict(keep_vars=True).items():
+        plain = canonical_name(name)
+        names.add(plain)
+        if isinstance(value, Tensor) and (id(value) not in seen or plain in repeated):
+            seen.add(id(value))
+            exported[plain] = _whole(plain, value).detach().cpu().contiguous()
+    for name, shape in expected.items():
+        if name not in names:
+            raise CheckpointError(_unsavable(module, name))
+        if name in exported and tuple(exported[name].shape) != shape:
+            raise CheckpointError(
+                f"{name!r} has shape {tuple(exported[name].shape)}, but the configuration says {shape}; "
+                "change model.config to match before saving"
+            )
+    extra = sorted(names - expected.keys()) if closed else []
+    if extra:
+        raise CheckpointError(
+            f"{extra[0]!r} cannot be saved: a {type(module).__name__} of this configuration has no such weight; "
+            "change model.config to match, or add it in a subclass"
+        )
     return exported
+
+
+def _whole(name: str, value: Tensor) -> Tensor:
+    if hasattr(value, "full_tensor"):
+        raise CheckpointError(f"{name!r} is sharded over devices; gather the state dict and save it on one rank")
+    return value
+
+
+def _unsavable(module: nn.Module, name: str) -> str:
+    path = name.rpartition(".")[0]
+    owner: nn.Module | None = module
+    for part in path.split("."):
+        owner = getattr(owner, part, None)
+    kind = "missing" if owner is None else f"a {type(owner).__module__}.{type(owner).__qualname__}"
+    return (
+        f"{name!r} cannot be saved: its module is {kind}, which has no such weight; "
+        "merge adapters, remove pruning and save before quantising"
+    )

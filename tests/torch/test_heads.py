@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from modeloutputs import InputError, ModelOutput
-from modeloutputs.torch.language import kept_positions
+from modeloutputs.torch.heads import kept_positions
 
 from .tiny import (
     BY_NAME,

@@ -9,13 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from modeloutputs.torch.layers import Linear
-from modeloutputs.torch.products import LEAST_WEIGHT, MOST_ROWS, linear
+from modeloutputs.torch.small_matmul import MAX_ROWS, MIN_WEIGHT_NUMEL, linear
 
 INPUTS = 512
-OUTPUTS = LEAST_WEIGHT // INPUTS
+OUTPUTS = MIN_WEIGHT_NUMEL // INPUTS
 """Of the smallest weight that is worth it."""
 
 
@@ -70,8 +69,8 @@ SHAPES = {
     "Llama's vocabulary": (32000, 32),
     "few outputs": (33, 16384),
     "64 outputs": (64, 8192),
-    "one output": (1, LEAST_WEIGHT),
-    "one input": (LEAST_WEIGHT, 1),
+    "one output": (1, MIN_WEIGHT_NUMEL),
+    "one input": (MIN_WEIGHT_NUMEL, 1),
 }
 
 
@@ -86,7 +85,7 @@ def test_product_is_the_sum_written_out(outputs: int, inputs: int, biased: bool,
 
 
 @pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
-@pytest.mark.parametrize("rows", [MOST_ROWS - 1, MOST_ROWS, MOST_ROWS + 1])
+@pytest.mark.parametrize("rows", [MAX_ROWS - 1, MAX_ROWS, MAX_ROWS + 1])
 def test_product_is_the_same_on_both_sides_of_the_most_rows(rows: int, biased: bool) -> None:
     weight, given = drawn(OUTPUTS, INPUTS), drawn(rows, INPUTS, seed=1)
     bias = drawn(OUTPUTS, seed=2) if biased else None
@@ -147,20 +146,13 @@ def test_result_is_nobody_elses_memory(rows: int) -> None:
     assert all(map(torch.equal, (weight, given, bias), before))
 
 
-def test_linear_layer_computes_it_so(products: list[str]) -> None:
-    layer, rows = Linear(INPUTS, OUTPUTS), drawn(2, 3, INPUTS, seed=1)
-    with torch.no_grad():
-        assert_right(layer(rows), rows, layer.weight, layer.bias)
-    assert products == ["baddbmm"]
-
-
 # -- which way --------------------------------------------------------------------------------------------------------
 
 
 def test_few_rows_in_inference_are_narrow_products(products: list[str]) -> None:
     weight, bias = drawn(OUTPUTS, INPUTS), drawn(OUTPUTS)
     for mode in (torch.no_grad, torch.inference_mode):
-        for rows in (1, MOST_ROWS):
+        for rows in (1, MAX_ROWS):
             with mode():
                 linear(drawn(rows, INPUTS), weight)
                 linear(drawn(rows, INPUTS), weight, bias)
@@ -185,7 +177,7 @@ def test_narrow_products_are_about_as_wide_as_the_best(monkeypatch: pytest.Monke
 
 
 PLAIN: dict[str, tuple[Tensor, Tensor]] = {
-    "a row too many": (drawn(MOST_ROWS + 1, INPUTS), drawn(OUTPUTS, INPUTS)),
+    "a row too many": (drawn(MAX_ROWS + 1, INPUTS), drawn(OUTPUTS, INPUTS)),
     "too many in all": (drawn(5, 13, INPUTS), drawn(OUTPUTS, INPUTS)),
     "no rows": (drawn(0, INPUTS), drawn(OUTPUTS, INPUTS)),
     "a small weight": (drawn(1, INPUTS), drawn(OUTPUTS - 1, INPUTS)),
@@ -271,11 +263,8 @@ class Quantised(torch.Tensor):
 
 def test_weights_of_other_kinds_bring_their_own_product() -> None:
     weight = drawn(OUTPUTS, INPUTS).as_subclass(Quantised)
-    layer = Linear(INPUTS, OUTPUTS)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
     with torch.no_grad():
         assert torch.equal(linear(drawn(2, INPUTS), weight), torch.full((2, OUTPUTS), 7.0))
-        assert torch.equal(layer(drawn(2, INPUTS)), torch.full((2, OUTPUTS), 7.0))
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")

@@ -1,0 +1,206 @@
+"""Fast ways around modules, taken only where nobody could tell: exactly the framework's own brick, without hooks.
+
+A module that was replaced, wrapped, parametrised, quantised or hooked is called like any other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
+
+from .small_matmul import linear
+
+__all__ = [
+    "add_residual",
+    "apply_dropout",
+    "apply_embedding_row",
+    "apply_linear",
+    "apply_linears",
+    "apply_positions",
+    "can_modify_in_place",
+    "has_hooks",
+    "is_plain",
+    "joint_parameters",
+    "pack_linears",
+    "returns_new_tensors",
+    "split_columns",
+]
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+_is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
+
+
+def _parameters(module: nn.Module) -> dict[str, Tensor | None]:
+    """Return a module's own parameters, without the search that reading them as attributes costs."""
+    return cast("Any", module)._parameters
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Return whether a module is exactly of one of these classes, and calling it runs nothing but its `forward`."""
+    if type(module) not in kinds or modules._has_any_global_hook():  # pyright: ignore
+        return False
+    own = module.__dict__
+    hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+    return not (hooked or "forward" in own)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a hook observes a module or one within it."""
+    if modules._has_any_global_hook():  # pyright: ignore
+        return True
+    return any(getattr(part, hooks) for part in module.modules() for hooks in _HOOKS)
+
+
+def can_modify_in_place(*producers: nn.Module) -> bool:
+    """Return whether nobody else holds the tensor that these modules returned."""
+    return all(is_plain(module, *_OWNERS) for module in producers)
+
+
+_OWNERS: list[type[nn.Module]] = [nn.Linear, nn.Dropout]
+
+
+def returns_new_tensors(kind: type[ModuleType]) -> type[ModuleType]:
+    """Declare that modules of a class return a tensor that they do not keep."""
+    _OWNERS.append(kind)
+    return kind
+
+
+def add_residual(update: Tensor, residual: Tensor, *producers: nn.Module) -> Tensor:
+    """Add a block's input to its output, in place where nobody could tell: one tensor fewer to allocate.
+
+    `producers` are the modules that returned `update`. Under autocast its precision is lower than `residual`'s.
+    """
+    in_place = update.dtype == residual.dtype and can_modify_in_place(*producers)
+    return update.add_(residual) if in_place else update + residual
+
+
+def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
+    """Return `module(states)`, without the call where it changes nothing."""
+    return states if is_plain(module, nn.Dropout) and not module.training else module(states)
+
+
+def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
+    """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
+    if _is_eager_inference() and is_plain(module, nn.Linear):
+        parameters = _parameters(module)
+        return linear(states, cast("Tensor", parameters["weight"]), parameters["bias"])
+    return module(states)
+
+
+def apply_embedding_row(module: nn.Module, row: int, like: Tensor) -> Tensor:
+    """Return the embedding of one index at every position of `like` (batch, seq, hidden), broadcastable to it."""
+    if isinstance(module, nn.Embedding) and _is_lookup(module):
+        return module.weight[row]
+    return module(torch.full(like.shape[:2], row, dtype=torch.long, device=like.device))
+
+
+def apply_positions(module: nn.Module, position_ids: Tensor | None, start: int, like: Tensor) -> Tensor:
+    """Return the embeddings of positions, broadcastable to `like` (batch, seq, hidden).
+
+    Args:
+        module: the table of positions.
+        position_ids: (batch or 1, seq) rows of the table; None for the positions from `start` on.
+        start: row of the first position.
+        like: the embeddings of the tokens.
+    """
+    length = like.shape[1]
+    if position_ids is None and isinstance(module, nn.Embedding) and _is_lookup(module):
+        return module.weight[start : start + length]  # a slice of the table serves all rows without a look-up
+    if position_ids is None:
+        position_ids = torch.arange(start, start + length, device=like.device).unsqueeze(0)
+    return module(position_ids)
+
+
+def _is_lookup(module: nn.Embedding) -> bool:
+    return is_plain(module, nn.Embedding) and module.max_norm is None and module.padding_idx is None
+
+
+def _is_eager_inference() -> bool:
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_tracing())
+
+
+# -- several linear layers of one input ---------------------------------------------------------------------------
+
+
+def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tensor]:
+    """Return each layer's result for one input, by a single product where their weights lie end to end in memory."""
+    if len(layers) > 1 and _is_eager_inference():
+        joint = joint_parameters(layers)
+        if joint is not None:
+            weight, bias, sizes = joint
+            return split_columns(linear(states, weight, bias), sizes)
+    return [apply_linear(layer, states) for layer in layers]
+
+
+def split_columns(states: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Split states (..., sum of widths) along the last axis."""
+    return torch.split_with_sizes(states, list(widths), -1)
+
+
+def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
+    """Return one weight and bias that span those of several plain layers, and the outputs of each; None if none do."""
+    if not all(is_plain(layer, nn.Linear) for layer in layers):
+        return None
+    weights = [_parameters(layer)["weight"] for layer in layers]
+    biases = [_parameters(layer)["bias"] for layer in layers]
+    weight = _spanning(weights)
+    bias = None if all(each is None for each in biases) else _spanning(biases)
+    if weight is None or (bias is None and biases[0] is not None):
+        return None
+    return weight, bias, [cast("Tensor", each).size(0) for each in weights]
+
+
+def _spanning(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Return a view over parameters that lie end to end in one storage, joined along the first axis."""
+    first = tensors[0]
+    if type(first) is not nn.Parameter:
+        return None
+    dtype, strides, address, rows = first.dtype, first.stride(), first.data_ptr(), 0
+    for tensor in tensors:
+        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or tensor.dtype != dtype:
+            return None
+        if tensor.stride() != strides or not tensor.is_contiguous():  # with equal strides the widths are equal
+            return None
+        count = tensor.size(0)
+        address += count * strides[0] * dtype.itemsize
+        rows += count
+    storage = first.untyped_storage()
+    if address > storage.data_ptr() + storage.nbytes():  # neighbours by chance, in two storages
+        return None
+    return first.as_strided((rows, *first.size()[1:]), strides)
+
+
+@torch.no_grad()
+def pack_linears(layers: Sequence[nn.Module]) -> None:
+    """Move the weights of linear layers with one input end to end in memory, for `apply_linears`.
+
+    Parameters keep their identity and values. Layers that are not plain, or differ in dtype or device, are left alone.
+    """
+    if not all(type(layer) is nn.Linear for layer in layers):
+        return
+    for name in ("weight", "bias"):
+        tensors = [_parameters(layer)[name] for layer in layers]
+        parameters = [tensor for tensor in tensors if type(tensor) is nn.Parameter and not tensor.is_meta]
+        if len(parameters) == len(tensors):
+            _pack(parameters)
+
+
+def _pack(tensors: Sequence[Tensor]) -> None:
+    alike = len({(tensor.dtype, tensor.device, tensor.shape[1:]) for tensor in tensors}) == 1
+    if not alike or _spanning(tensors) is not None or any(_is_shared(tensor) for tensor in tensors):
+        return
+    joined = torch.cat([tensor.detach() for tensor in tensors])
+    parts = torch.split_with_sizes(joined, [tensor.shape[0] for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.data = part
+
+
+def _is_shared(tensor: Tensor) -> bool:
+    """Return whether other processes use a tensor's memory, which it then has to stay in."""
+    return tensor.device.type == "cpu" and cast("Any", tensor).is_shared()
