@@ -12,7 +12,7 @@ from .support.needs import FRAMEWORK_PARAMS
 from .support.processes import run_code
 from .support.spec_checks import PAGE
 
-ABSENT = Framework("no_such_framework", "Nothing", "No", "nothing", "no")
+ABSENT = Framework("no_such_framework", "Nothing", "No", "nothing")
 every_framework = pytest.mark.parametrize("name", FRAMEWORKS)
 every_installed_framework = pytest.mark.parametrize("name", FRAMEWORK_PARAMS)
 

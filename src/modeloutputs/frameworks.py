@@ -8,7 +8,7 @@ from types import ModuleType
 
 from .errors import MissingDependencyError
 
-__all__ = ["FRAMEWORKS", "Framework"]
+__all__ = ["FRAMEWORKS", "NICKNAMES", "Framework"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,6 @@ class Framework:
 
     folder: str
     """Its subpackage of modeloutputs, and the name of the extra that installs it."""
-
-    nickname: str
-    """As `return_tensors` of tokenizers takes it."""
 
     @property
     def module(self) -> str:
@@ -54,8 +51,16 @@ class Framework:
 FRAMEWORKS = {
     framework.name: framework
     for framework in (
-        Framework("torch", "PyTorch", "", "torch", "pt"),
-        Framework("tensorflow", "TensorFlow", "TF", "tensorflow", "tf"),
-        Framework("jax", "Flax", "Flax", "flax", "jax"),
+        Framework("torch", "PyTorch", "", "torch"),
+        Framework("tensorflow", "TensorFlow", "TF", "tensorflow"),
+        Framework("jax", "Flax", "Flax", "flax"),
     )
 }
+
+NICKNAMES = {
+    "pt": "torch",
+    "np": "numpy",
+    "jax": "jax",
+    "tf": "tensorflow",
+}
+"""Libraries of arrays by the names that `return_tensors` of tokenizers takes."""

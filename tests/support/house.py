@@ -36,13 +36,24 @@ CONCEPTS = (
     Concept("nested values: which arrays, their structure", ("output.nested",), r"def (is_array|is_nested|rebuild)\b"),
     Concept("rebuilding named tuples and default dicts", ("output.nested",), r"like\._make\(|defaultdict\("),
     Concept("flat names and their collision", ("output.nested",), r"two arrays are named|f\"\{\w+\}\.\{key\}"),
-    Concept("one array in two places", ("output.nested",), r"\bid\((array|leaf|value)|array\.stride\(\)"),
+    Concept("one array in two places", ("output.nested",), r"\bid\((array|leaf)|array\.stride\(\)"),
     Concept("annotations", ("output.schema",), r"\.dim_str|get_origin\(|get_type_hints\("),
     Concept("axis names", ("output.contract",), r"^(BATCH_AXIS|PADDABLE_AXES) ="),
     Concept("element types", ("arrays.dtypes",), r"\"F8_E4M3\""),
     Concept("is a compiler tracing a container?", ("arrays.tracing", "pytrees.torch"), r"is_dynamo_compiling"),
     Concept("mapped safetensors", ("files.safetensors",), r"^import mmap"),
     Concept("frameworks and their names", ("frameworks",), r"Framework\(\""),
+    Concept("names of weights in checkpoints", ("files.weights",), r"_orig_mod"),
+    Concept("paths of a layer's modules", ("architectures.layers",), r"^class \w+Paths\b"),
+    Concept(
+        "errors about arguments of models", ("architectures.checks",), r"were passed; pass one of them|ranges from"
+    ),
+    Concept("tasks and checks of labels", ("architectures.tasks",), r"^IGNORED =|problem_type=\{"),
+    Concept("beam search", ("generation.beams",), r"^class Beams?\b"),
+    Concept("fast ways around plain modules", ("torch.plain",), r"_has_any_global_hook|as_strided\("),
+    Concept("calls that ignore return_dict", ("torch.pretrained",), r"\breturn_dict=True\b"),
+    Concept("can a tensor's values be read?", ("torch.values",), r"is_functorch_wrapped_tensor"),
+    Concept("tied parameters", ("torch.weights",), r"names\.setdefault\(id\("),
 )
 
 

@@ -233,6 +233,8 @@ def matching_option(schema: Schema, value: Any) -> Schema:
         '(parts)'
     """
     options = options_of(schema)
+    if len(options) == 1:
+        return options[0]
     return next((option for option in options if matches_structure(option, value)), options[0])
 
 
