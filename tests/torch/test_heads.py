@@ -393,7 +393,9 @@ def test_half_precision_is_near(head: Head) -> None:
     found = main_field(output)
     shown = slice(None) if "logits" in head.pooled else mask.bool()
     # bf16 has 8 bits; what is compared is as large as 10.
-    torch.testing.assert_close(found[shown].float(), expected[shown], atol=0.05 * float(expected.detach().abs().max()), rtol=0.1)
+    torch.testing.assert_close(
+        found[shown].float(), expected[shown], atol=0.05 * float(expected.detach().abs().max()), rtol=0.1
+    )
 
 
 @each([head for head in ALL_HEADS if not head.is_seq2seq and "logits" not in head.pooled])
