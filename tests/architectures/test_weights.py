@@ -38,7 +38,7 @@ def test_a_fallback_comes_last() -> None:
     assert NAMES.sources("base.other", tied=True) == ("base.other",)
 
 
-def test_patterns_say_what_may_be_absent_or_left() -> None:
+def test_patterns_name_optional_ignored_and_neutral_weights() -> None:
     assert NAMES.is_optional("pooler.dense.weight")
     assert not NAMES.is_optional("my.pooler.weight")
     assert NAMES.is_ignored("base.embeddings.position_ids")

@@ -81,7 +81,7 @@ def test_every_public_class_is_among_those_tested() -> None:
 
 @every_head
 @either_tied
-def test_we_load_what_the_peer_saves_and_save_the_same(head: Head, tied: bool, tmp_path: Path) -> None:
+def test_peer_checkpoints_are_loaded_and_saved_unchanged(head: Head, tied: bool, tmp_path: Path) -> None:
     theirs = peer(head, tie_word_embeddings=tied)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = quietly(head.cls, tmp_path / "theirs")
@@ -91,7 +91,7 @@ def test_we_load_what_the_peer_saves_and_save_the_same(head: Head, tied: bool, t
 
 
 @every_head
-def test_the_peer_loads_what_we_save(head: Head, tmp_path: Path) -> None:
+def test_the_peer_loads_our_checkpoints(head: Head, tmp_path: Path) -> None:
     """Tied or untied as the heads are not: as they are, every pair of models in test_models.py is made so."""
     ours = head.model(tie_word_embeddings=not head.configuration().tie_word_embeddings)
     ours.save_pretrained(tmp_path)
@@ -103,7 +103,7 @@ def test_the_peer_loads_what_we_save(head: Head, tmp_path: Path) -> None:
 
 
 @every_head
-def test_saving_what_we_saved_writes_the_same_files(head: Head, tmp_path: Path) -> None:
+def test_saving_a_loaded_checkpoint_writes_the_same_files(head: Head, tmp_path: Path) -> None:
     head.model().save_pretrained(tmp_path / "first")
     quietly(head.cls, tmp_path / "first").save_pretrained(tmp_path / "second")
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("first", "second"))

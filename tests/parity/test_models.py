@@ -77,7 +77,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 @called([*IN_FLOAT32, *MINILM])
-def test_returns_what_the_peer_returns(pair: Pair, condition: Condition) -> None:
+def test_outputs_are_the_peers(pair: Pair, condition: Condition) -> None:
     assert output_difference(pair, condition.case(pair)) <= TOLERANCE
 
 
@@ -88,7 +88,7 @@ def test_formulas_are_the_peers_beyond_rounding(pair: Pair, condition: Condition
 
 
 @called(IN_CHUNKS)
-def test_chunks_of_rows_return_what_the_peer_returns(
+def test_outputs_in_chunks_of_rows_are_the_peers(
     pair: Pair, condition: Condition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a batch so large that it is run in chunks; here each is one row."""
@@ -109,7 +109,7 @@ every_head = pytest.mark.parametrize(
 
 
 @every_head
-def test_beams_find_what_the_peers_find(pair: Pair) -> None:
+def test_beams_are_the_peers(pair: Pair) -> None:
     difference = beams_difference(pair)
     assert (difference is None) == (not hasattr(pair.ours, "generate"))
     assert difference is None or difference <= TOLERANCE

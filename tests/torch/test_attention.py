@@ -131,7 +131,7 @@ def test_each_head_may_have_its_own_mask() -> None:
 
 @pytest.mark.parametrize("queries", [1, 2])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_last_queries_see_all_cached_keys_that_are_no_padding(queries: int, side: str) -> None:
+def test_last_queries_see_all_cached_keys_except_padding(queries: int, side: str) -> None:
     projected = projections(queries)
     mask = padded_mask(LENGTHS, side, KEYS)
     mask[:, -1] = 1

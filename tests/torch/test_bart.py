@@ -52,12 +52,12 @@ def test_without_a_start_or_padding_token_nothing_is_moved(name: str) -> None:
 
 
 @pytest.mark.parametrize("labels", [torch.ones(3).long(), torch.ones(2, 3), torch.ones(1, 2, 3).long()])
-def test_labels_that_are_no_rows_of_ids_are_refused(labels: Tensor) -> None:
+def test_labels_that_are_not_rows_of_ids_are_refused(labels: Tensor) -> None:
     with pytest.raises(InputError, match=r"expected ids \(batch, seq\)"):
         LM.model()(SOURCE, labels=labels)
 
 
-def test_labels_are_what_the_decoder_is_given_where_it_is_given_nothing_else() -> None:
+def test_the_decoder_reads_the_labels_where_it_has_no_other_input() -> None:
     model, labels = LM.model(), torch.tensor([[10, 11, 12], [10, -100, -100]])
     moved = torch.tensor([[2, 10, 11], [2, 10, 1]])
     close(model(SOURCE, labels=labels).logits, model(SOURCE, decoder_input_ids=moved).logits)
@@ -100,7 +100,7 @@ def test_the_encoders_padding_does_not_exist(head: Any) -> None:
 
 
 @each
-def test_what_the_encoder_returned_may_be_passed_in_its_place(head: Any) -> None:
+def test_encoder_outputs_may_be_passed_instead_of_encoder_inputs(head: Any) -> None:
     model, flags = head.model(), {"output_hidden_states": True, "output_attentions": True}
     inputs = head.inputs(2)
     whole = model(**inputs, **flags)
@@ -113,7 +113,7 @@ def test_what_the_encoder_returned_may_be_passed_in_its_place(head: Any) -> None
 
 
 @pytest.mark.parametrize("passed", [(), [], {"last_hidden_state": states(2, 5)}, states(2, 5), (None,), ("x",), 3])
-def test_what_no_encoder_returned_is_refused(passed: Any) -> None:
+def test_invalid_encoder_outputs_are_refused(passed: Any) -> None:
     with pytest.raises(InputError, match=r"encoder_outputs is a \w+ without last_hidden_state; pass what the encoder"):
         BASE.model()(decoder_input_ids=IDS, encoder_outputs=passed)
 
@@ -208,7 +208,7 @@ def test_a_row_without_an_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"eos_token_id": None}, {"eos_token_id": [2, 3]}])
-def test_without_one_end_token_there_is_no_class(settings: dict[str, Any]) -> None:
+def test_exactly_one_end_token_must_be_configured(settings: dict[str, Any]) -> None:
     model = BartForSequenceClassification(BartConfig(**BART_SIZES, **settings))
     with pytest.raises(InputError, match="pass input_ids, and configure one such token"):
         model(SOURCE)
@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("head", [BASE, LM, ANSWERS], ids=lambda head: head.name)
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_computed_is_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         head.model()(**arguments)
     assert "\n" not in str(caught.value)
@@ -300,7 +300,7 @@ def test_a_causal_model_attends_to_an_encoder_only_if_it_is_given_one() -> None:
 
 
 @pytest.mark.parametrize("flags", [{}, {"output_attentions": True}, {"output_hidden_states": [-1]}, BOTH_FLAGS])
-def test_a_plain_tuple_of_the_encoders_is_taken_for_what_it_holds(flags: dict[str, Any]) -> None:
+def test_a_plain_tuple_from_the_encoder_is_accepted(flags: dict[str, Any]) -> None:
     model = BASE.model()
     plain, named = (model.encoder(SOURCE, **flags, return_dict=kind) for kind in (False, True))
     found, expected = (

@@ -71,7 +71,7 @@ def test_returns_its_class_with_every_field_as_declared(head: Head) -> None:
 
 
 @every_head
-def test_without_flags_returns_only_what_is_always_returned(head: Head) -> None:
+def test_without_flags_only_required_fields_are_returned(head: Head) -> None:
     output = head.model()(**head.inputs())
     optional = {"loss", "hidden_states", "attentions", "cross_attentions"}
     assert not optional & set(output)
@@ -112,7 +112,7 @@ def test_asking_for_more_changes_no_number(head: Head) -> None:
 
 
 @every_head
-def test_no_indices_are_no_layers(head: Head) -> None:
+def test_an_empty_selection_returns_no_layers(head: Head) -> None:
     output = head.model()(**head.inputs(), output_hidden_states=[], output_attentions=[])
     assert "hidden_states" not in output
     assert "attentions" not in output
@@ -125,7 +125,7 @@ def test_a_layer_that_the_model_lacks_is_refused(flag: str, index: int, count: i
 
 
 @every_head
-def test_configuration_says_what_is_returned_where_the_call_does_not(head: Head) -> None:
+def test_flags_default_to_the_configuration(head: Head) -> None:
     model = head.model(**BOTH_FLAGS, use_cache=False)
     output = model(**head.inputs())
     assert {"hidden_states", "attentions"} <= set(output)
@@ -214,7 +214,7 @@ def test_exactly_one_of_ids_and_embeddings_is_taken(head: Head) -> None:
 
 
 @every_head
-def test_a_mask_of_ones_is_no_mask(head: Head) -> None:
+def test_a_mask_of_ones_changes_nothing(head: Head) -> None:
     model, inputs = head.model(), head.inputs()
     ones = torch.ones_like(inputs["input_ids"])
     assert torch.equal(main_field(model(**inputs, attention_mask=ones)), main_field(model(**inputs)))
@@ -592,7 +592,9 @@ REFUSED: dict[str, tuple[Head, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("head", "arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_computed_is_refused_at_once(head: Head, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_before_anything_is_computed(
+    head: Head, arguments: dict[str, Any], message: str
+) -> None:
     model = head.model()
     computed: list[nn.Module] = []
     for module in model.modules():

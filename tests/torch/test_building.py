@@ -107,7 +107,7 @@ def test_values_of_a_subclass_are_saved_and_loaded(tmp_path: Path) -> None:
     assert again.state_dict().keys() == model.state_dict().keys()
 
 
-def test_dtype_and_device_reach_what_a_subclass_adds(tmp_path: Path) -> None:
+def test_dtype_and_device_reach_a_subclasss_own_parameters(tmp_path: Path) -> None:
     randomise(BertModel(BertConfig(**SIZES))).save_pretrained(tmp_path)
     model = Scaled.from_pretrained(tmp_path, dtype="bfloat16")
     floating: list[Tensor] = [*model.parameters()]

@@ -73,7 +73,7 @@ def test_it_is_made_of_tuples_and_gives_them_back_without_copying() -> None:
     assert places(with_room(5).to_tuples()) != places(plain)
 
 
-def test_sizes_are_of_what_is_held_and_of_the_room() -> None:
+def test_length_capacity_and_bytes_are_those_of_keys_and_buffers() -> None:
     cache = Cache(keys(5))
     assert (cache.length, cache.capacity, cache.nbytes) == (5, 5, LAYERS * 2 * ROWS * HEADS * 5 * WIDTH * 8)
     longer = with_room(6)
@@ -83,7 +83,7 @@ def test_sizes_are_of_what_is_held_and_of_the_room() -> None:
     assert (Cache().length, Cache().capacity, Cache().nbytes) == (0, 0, 0)
 
 
-def test_capacity_is_what_it_can_grow_to_and_not_what_another_can() -> None:
+def test_capacity_counts_only_room_that_this_cache_can_use() -> None:
     cache = with_room(6)
     assert cache.crop(6).capacity == 16
     assert cache.crop(5).capacity == 5
@@ -217,7 +217,7 @@ def test_a_crop_is_the_first_positions(tensors: int, room: bool, length: int) ->
 
 
 @pytest.mark.parametrize("length", [-1, 6])
-def test_a_crop_of_positions_that_there_are_not_is_refused(length: int) -> None:
+def test_a_crop_out_of_range_is_refused(length: int) -> None:
     with pytest.raises(InputError) as caught:
         with_room(5).crop(length)
     assert str(caught.value) == f"crop({length}) of a cache of 5 positions; expected 0 to 5"
@@ -284,7 +284,7 @@ WRONG_ROWS: dict[str, tuple[Tensor, str]] = {
 
 @pytest.mark.parametrize(("rows", "message"), WRONG_ROWS.values(), ids=WRONG_ROWS)
 @with_and_without_room
-def test_rows_that_there_are_not_are_refused(room: bool, rows: Tensor, message: str) -> None:
+def test_invalid_rows_are_refused(room: bool, rows: Tensor, message: str) -> None:
     with pytest.raises(InputError) as caught:
         cache_of(5, room).reorder(rows)
     assert str(caught.value) == message
@@ -303,7 +303,7 @@ OPERATIONS: dict[str, Callable[[Cache, Tensor], Any]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 @with_and_without_room
-def test_what_is_done_with_a_cache_can_be_compiled(room: bool, operation: Callable[[Cache, Tensor], Any]) -> None:
+def test_operations_on_a_cache_can_be_compiled(room: bool, operation: Callable[[Cache, Tensor], Any]) -> None:
     torch._dynamo.reset()
     cache, rows = cache_of(5, room), torch.tensor([2, 2, 0, 1])
     before = copied(cache)

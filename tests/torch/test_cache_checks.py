@@ -40,7 +40,7 @@ def test_a_cache_of_other_layers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("past", ["ab", b"ab", {0: OWN, 1: OWN}, {OWN, CROSSED}, 2, held(), object(), iter((OWN, OWN))])
-def test_what_is_no_tuple_is_refused_by_its_kind(past: Any) -> None:
+def test_a_cache_that_is_not_a_tuple_is_refused_by_type(past: Any) -> None:
     kind = type(past).__name__
     assert refusal(past) == (
         f"past_key_values is a {kind}; expected what a call returned, a tuple of tensors per layer"
@@ -48,14 +48,14 @@ def test_what_is_no_tuple_is_refused_by_its_kind(past: Any) -> None:
 
 
 @pytest.mark.parametrize("layer", [None, "ab", {"key": 1, "value": 2}, torch.zeros(2, ROWS, HEADS, 5, WIDTH)])
-def test_a_layer_that_is_no_tuple_is_refused(layer: Any) -> None:
+def test_a_layer_that_is_not_a_tuple_is_refused(layer: Any) -> None:
     kind = type(layer).__name__
     assert refusal((OWN, layer)) == f"past_key_values[1] is a {kind}; expected a tuple of tensors"
     assert refusal((layer, OWN)) == f"past_key_values[0] is a {kind}; expected a tuple of tensors"
 
 
 @pytest.mark.parametrize("entry", [None, "a", 1.0, OWN, held().numpy()])
-def test_an_entry_that_is_no_tensor_is_refused(entry: Any) -> None:
+def test_an_entry_that_is_not_a_tensor_is_refused(entry: Any) -> None:
     kind = type(entry).__name__
     assert refusal(((held(), entry), OWN)) == f"past_key_values[0][1] is a {kind}; expected a tensor"
     assert refusal((CROSSED, (*OWN, entry, entry))) == f"past_key_values[1][2] is a {kind}; expected a tensor"

@@ -65,7 +65,7 @@ class Allocations(TorchDispatchMode):
 
 
 @without_gradients
-def test_growing_writes_behind_what_is_there(mode: Mode) -> None:
+def test_growing_writes_into_the_spare_capacity(mode: Mode) -> None:
     cache = with_room(5, mode)
     started, steps = places(cache), [cache]
     expected = [copied(cache)]
@@ -235,7 +235,7 @@ def test_room_is_of_the_dtype_and_device_asked_for() -> None:
     assert Cache.with_room(layers=1, batch=1, kv_heads=1, head_dim=1, capacity=4)[0][0].dtype == torch.float32
 
 
-def test_room_made_before_is_no_hindrance_to_gradients() -> None:
+def test_gradients_flow_through_a_cache_with_spare_capacity() -> None:
     empty = Cache.with_room(layers=1, batch=3, kv_heads=4, head_dim=8, capacity=10, dtype=torch.float64)
     new = tuple(tensor.requires_grad_() for tensor in keys(2, layers=1)[0])
     sum(tensor.sum() for tensor in grown(empty, [new])[0]).backward()
@@ -272,7 +272,7 @@ def test_where_gradients_are_recorded_nothing_is_written_in_place() -> None:
         assert places(grown(cache, keys(1))) == places(cache)  # the room is still there
 
 
-def test_what_autograd_saved_of_a_cache_outlives_its_growth() -> None:
+def test_tensors_saved_by_autograd_outlive_growth() -> None:
     """The write behind a view must not count as a change of it."""
     cache = with_room(5)
     factor = torch.ones(ROWS, HEADS, 5, WIDTH, dtype=torch.float64, requires_grad=True)

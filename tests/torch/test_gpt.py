@@ -30,7 +30,7 @@ def test_embeddings_are_of_tokens_positions_and_types_from_one_vocabulary() -> N
     close(output.hidden_states[0], table[ids] + model.positions_embed.weight[:5] + table[types])
 
 
-def test_each_block_normalises_what_it_adds_up() -> None:
+def test_each_block_normalises_its_sum() -> None:
     """Section 4.1: after attention and after the feed-forward block; "gelu" is the approximation by tanh."""
     model = BASE.model()
     states = model(token_ids(2, 5), output_hidden_states=True).hidden_states
@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("head", [BASE, LM], ids=lambda head: head.name)
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_computed_is_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         head.model()(**arguments)
     assert "\n" not in str(caught.value)
@@ -88,6 +88,6 @@ def test_cross_attention_is_refused_when_the_model_is_built(cls: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["use_cache", "past_key_values", "encoder_hidden_states"])
-def test_there_is_no_argument_for_what_it_lacks(name: str) -> None:
+def test_arguments_for_missing_features_are_refused(name: str) -> None:
     with pytest.raises(TypeError, match=name):
         LM.model()(IDS, **{name: None})

@@ -77,7 +77,7 @@ def test_scores_are_scaled_as_configured(settings: dict[str, Any], scales: list[
         close(model(IDS, encoder_hidden_states=encoded).last_hidden_state, output.last_hidden_state)
 
 
-def test_what_is_added_to_the_residual_stream_starts_smaller() -> None:
+def test_projections_into_the_residual_stream_start_smaller() -> None:
     """Section 2.3: by the root of how many blocks add to it."""
     model = GPT2LMHeadModel(GPT2Config(**{**GPT_SIZES, "n_embd": 128, "n_layer": 8}))
     for layer in model.transformer.h:
@@ -112,7 +112,7 @@ def test_a_class_is_read_off_the_last_token_that_the_mask_shows(side: str) -> No
         close(model(inputs_embeds=embeds, attention_mask=mask).logits, alone(model))
 
 
-def test_without_a_mask_it_is_the_last_that_is_no_padding_token() -> None:
+def test_without_a_mask_the_last_token_other_than_padding_is_read() -> None:
     model = CLASSIFIER.model()
     close(model(padded_ids(LENGTHS, "right")).logits, alone(model))
 
@@ -174,7 +174,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("head", [BASE, LM], ids=lambda head: head.name)
 @pytest.mark.parametrize(("settings", "arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_computed_is_refused_in_one_line(
+def test_invalid_arguments_are_refused_in_one_line(
     head: Any, settings: dict[str, Any], arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:

@@ -194,7 +194,7 @@ def test_the_encoders_keys_are_kept_and_need_not_be_passed_again(head: Head, aga
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @each([head for head in ALL_HEADS if not head.is_seq2seq])
-def test_what_is_under_the_padding_changes_nothing(head: Head, side: str) -> None:
+def test_tokens_under_the_padding_change_nothing(head: Head, side: str) -> None:
     model, mask, ids = model_of(head), padded_mask(LENGTHS, side), padded_ids(LENGTHS, side)
     changed = torch.where(mask == 0, 42, ids)
     found, expected = (main_field(model(**tokens(head, i, mask))) for i in (ids, changed))
@@ -272,7 +272,7 @@ def test_kept_logits_and_labels_do_not_go_together(head: Head) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, True, torch.tensor([1]), "1"])
-def test_what_is_no_number_of_positions_is_refused(count: Any) -> None:
+def test_an_invalid_number_of_positions_is_refused(count: Any) -> None:
     with pytest.raises(InputError, match=r"logits_to_keep is .*; expected"):
         kept_positions(states(1, 3), count, None)
 

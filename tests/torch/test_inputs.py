@@ -181,7 +181,7 @@ def test_rows_and_length_are_those_of_ids_or_embeddings() -> None:
     assert tokens(None, torch.zeros(4, 1, 8)) == (4, 1)
 
 
-def test_arguments_are_called_what_the_caller_calls_them() -> None:
+def test_errors_use_the_callers_argument_names() -> None:
     embeds = torch.zeros(2, 3, 8)
     for ids, vectors, message in (
         (IDS, embeds, "both decoder_input_ids and decoder_inputs_embeds were passed"),

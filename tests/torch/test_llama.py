@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("head", [BASE, LM], ids=lambda head: head.name)
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_computed_is_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(head: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         head.model()(**{"input_ids": IDS, **arguments})
     assert "\n" not in str(caught.value)
@@ -161,6 +161,6 @@ def test_cross_attention_is_refused_when_the_model_is_built(cls: Any) -> None:
         cls(LlamaConfig(**LLAMA_SIZES, add_cross_attention=True))
 
 
-def test_there_is_no_argument_for_an_encoder() -> None:
+def test_an_encoder_argument_is_refused() -> None:
     with pytest.raises(TypeError, match="encoder_hidden_states"):
         LM.model()(IDS, encoder_hidden_states=states(2, 5))

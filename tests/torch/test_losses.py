@@ -145,7 +145,7 @@ def test_regression_ignores_no_value() -> None:
     assert losses.regression_loss(torch.zeros(2, 1), torch.tensor([-100.0, 0.0])) == 5000
 
 
-def test_answer_loss_is_the_mean_of_both_ends_and_leaves_out_what_was_cut_off() -> None:
+def test_answer_loss_is_the_mean_of_both_ends_without_truncated_answers() -> None:
     (start, end), (starts, ends) = answer_example()
     expected = (mean_of_terms(start[:2], starts[:2]) + mean_of_terms(end[:2], ends[:2])) / 2
     torch.testing.assert_close(losses.question_answering_loss(start, end, starts, ends), expected)
@@ -199,7 +199,7 @@ def test_losses_are_scalars(loss: Loss, example: Example) -> None:
 
 @pytest.mark.parametrize("num_items", [None, 0, 0.0, torch.tensor(0), 7])
 @every_smoothed_loss
-def test_where_nothing_is_counted_loss_and_gradient_are_zero(loss: Loss, example: Example, num_items: Any) -> None:
+def test_where_no_label_counts_loss_and_gradient_are_zero(loss: Loss, example: Example, num_items: Any) -> None:
     scores, wanted = example()
     nothing = [torch.full_like(tensor, IGNORED) for tensor in wanted]
     for smoothing in (0.0, 0.1):
@@ -289,7 +289,7 @@ def test_labels_outside_the_classes_are_refused() -> None:
             losses.cross_entropy(logits(2, CLASSES), torch.tensor([0, label]))
 
 
-def test_labels_that_are_no_probabilities_are_refused() -> None:
+def test_labels_outside_0_to_1_are_refused() -> None:
     with pytest.raises(InputError, match="labels range from 0 to 2; expected 0 to 1, or -100"):
         losses.multi_label_loss(logits(1, 2), torch.tensor([[0.0, 2.0]]))
 
@@ -313,7 +313,7 @@ def test_a_vector_of_labels_for_several_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
-def test_labels_that_are_no_integers_are_refused(dtype: "torch.dtype") -> None:
+def test_labels_that_are_not_integers_are_refused(dtype: "torch.dtype") -> None:
     with pytest.raises(InputError, match=rf"labels are {dtype}; expected integer class indices \(labels.long\(\)\)"):
         losses.cross_entropy(logits(2, CLASSES), torch.zeros(2, dtype=dtype))
     with pytest.raises(InputError, match=f"start_positions are {dtype}"):

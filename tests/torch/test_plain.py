@@ -248,7 +248,7 @@ def layers(*outputs: int, bias: bool = True) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def test_layers_of_which_one_has_no_bias_are_computed_apart() -> None:
+def test_layers_with_and_without_bias_are_computed_apart() -> None:
     mixed, rows = [*layers(4, bias=False), *layers(4, 4)], states(2, 3, WIDTH)
     pack_linears(mixed)
     assert joint_parameters(mixed) is None
@@ -282,7 +282,7 @@ def test_packed_layers_are_one_product_with_the_same_results(
         assert all(map(torch.equal, layer.parameters(), before))
 
 
-def test_what_changes_a_packed_weight_changes_the_product() -> None:
+def test_changes_of_a_packed_weight_change_the_product() -> None:
     apart, rows = layers(4, 4), states(2, 3, WIDTH)
     pack_linears(apart)
     with torch.no_grad():
@@ -328,14 +328,6 @@ def test_layers_that_are_not_alike_are_left_where_they_are(make: Callable[[], li
     before = [[p.data_ptr() for p in layer.parameters()] for layer in apart]
     pack_linears(apart)
     assert [[p.data_ptr() for p in layer.parameters()] for layer in apart] == before
-
-
-@torch.no_grad()
-def test_layers_of_which_some_have_a_bias_are_computed_one_by_one() -> None:
-    apart, rows = [*layers(4), *layers(4, bias=False)], states(2, 3, WIDTH)
-    pack_linears(apart)
-    assert joint_parameters(apart) is None
-    torch.testing.assert_close(list(apply_linears(apart, rows)), [layer(rows) for layer in apart])
 
 
 @torch.no_grad()

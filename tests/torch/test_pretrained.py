@@ -109,7 +109,7 @@ def test_a_tied_vocabulary_that_differs_is_warned_of(tmp_path: Path) -> None:
         BertForMaskedLM.from_pretrained(tmp_path)
 
 
-def test_names_that_carry_no_weights_are_not_warned_of(tmp_path: Path) -> None:
+def test_names_without_weights_cause_no_warning(tmp_path: Path) -> None:
     change(checkpoint(tmp_path), lambda t: t.update({"embeddings.position_ids": torch.arange(40)[None]}))
     BertModel.from_pretrained(tmp_path)
 
@@ -128,7 +128,7 @@ def test_the_real_model_loads_without_a_warning_and_keeps_every_bit(tmp_path: Pa
 
 
 @every_head
-def test_the_peer_loads_what_we_save(head: Head, tmp_path: Path) -> None:
+def test_the_peer_loads_our_checkpoints(head: Head, tmp_path: Path) -> None:
     ours = head.model().double()
     ours.save_pretrained(tmp_path)
     theirs, info = peer_class(head.cls.__name__).from_pretrained(tmp_path, output_loading_info=True)
@@ -138,7 +138,7 @@ def test_the_peer_loads_what_we_save(head: Head, tmp_path: Path) -> None:
 
 
 @every_head
-def test_we_load_what_the_peer_saves(head: Head, tmp_path: Path) -> None:
+def test_peer_checkpoints_are_loaded(head: Head, tmp_path: Path) -> None:
     theirs = peer_model(head).double()
     theirs.save_pretrained(tmp_path)
     assert_same_outputs(head.cls.from_pretrained(tmp_path), theirs, head)
@@ -146,14 +146,14 @@ def test_we_load_what_the_peer_saves(head: Head, tmp_path: Path) -> None:
 
 @every_head
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_saving_what_the_peer_saved_keeps_every_bit(head: Head, dtype: Any, tmp_path: Path) -> None:
+def test_a_peer_checkpoint_is_saved_again_bit_by_bit(head: Head, dtype: Any, tmp_path: Path) -> None:
     peer_model(head).to(dtype).save_pretrained(tmp_path / "theirs")
     head.cls.from_pretrained(tmp_path / "theirs").save_pretrained(tmp_path / "ours")
     assert_same_tensors(stored(tmp_path / "ours"), stored(tmp_path / "theirs"))
 
 
 @every_head
-def test_saving_what_we_saved_writes_the_same_files(head: Head, tmp_path: Path) -> None:
+def test_saving_a_loaded_checkpoint_writes_the_same_files(head: Head, tmp_path: Path) -> None:
     head.model().save_pretrained(tmp_path / "first")
     head.cls.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("first", "second"))
@@ -178,7 +178,7 @@ def test_a_loaded_model_evaluates_and_can_be_trained(tmp_path: Path) -> None:
     assert not torch.equal(fresh.embeddings.position_embeddings.weight, model.embeddings.position_embeddings.weight)
 
 
-def test_nothing_of_a_model_is_left_without_memory(tmp_path: Path) -> None:
+def test_no_tensor_of_a_loaded_model_is_on_the_meta_device(tmp_path: Path) -> None:
     model = BertModel.from_pretrained(checkpoint(tmp_path))
     assert not [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
 
@@ -305,7 +305,7 @@ def test_the_cpu_is_a_device(device: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:x", "", "xla:0", 3.5, None])
-def test_a_device_that_is_none_is_refused(device: Any, tmp_path: Path) -> None:
+def test_an_invalid_device_is_refused(device: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which cannot be used here") as caught:
         BertModel.from_pretrained(checkpoint(tmp_path), device=device)
     assert str(caught.value).startswith(f"device is {device!r}")
@@ -359,7 +359,7 @@ def load_with_warning(cls: Any, folder: Path, **options: Any) -> tuple[Any, str]
     return model, str(caught[0].message)
 
 
-def test_a_new_head_is_named_in_one_warning_together_with_what_is_not_used(tmp_path: Path) -> None:
+def test_one_warning_names_new_and_unused_weights(tmp_path: Path) -> None:
     checkpoint(tmp_path, BertForMaskedLM)
     _, message = load_with_warning(BertForSequenceClassification, tmp_path)
     assert message == (
@@ -371,7 +371,7 @@ def test_a_new_head_is_named_in_one_warning_together_with_what_is_not_used(tmp_p
     )
 
 
-def test_only_what_is_not_used_is_named_where_nothing_is_new(tmp_path: Path) -> None:
+def test_the_warning_names_only_unused_weights_where_none_are_new(tmp_path: Path) -> None:
     checkpoint(tmp_path, BertForSequenceClassification)
     _, message = load_with_warning(BertModel, tmp_path)
     assert message == (

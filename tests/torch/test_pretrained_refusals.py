@@ -73,7 +73,7 @@ def test_an_unknown_architecture(model_type: Any, tmp_path: Path) -> None:
     refuses(configure(checkpoint(tmp_path), model_type=model_type), CheckpointError, message)
 
 
-def test_a_configuration_that_cannot_be(tmp_path: Path) -> None:
+def test_an_invalid_configuration(tmp_path: Path) -> None:
     refuses(configure(checkpoint(tmp_path), num_attention_heads=5), InputError, "cannot be split into")
 
 

@@ -76,7 +76,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("padded", [False, True])
-def test_steps_return_what_the_stack_returns(settings: dict[str, Any], padded: bool, counted: list[int]) -> None:
+def test_steps_return_the_numbers_of_the_stack(settings: dict[str, Any], padded: bool, counted: list[int]) -> None:
     stack = made(**settings)
     hidden = states(ROWS, LENGTH, WIDTH, 2)
     mask = torch.tensor([[0, 0, 1, 1, 1], [1] * 5, [0, 1, 1, 1, 1]]) if padded else None

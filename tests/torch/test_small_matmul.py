@@ -191,9 +191,7 @@ PLAIN: dict[str, tuple[Tensor, Tensor]] = {
 
 
 @pytest.mark.parametrize(("rows", "weight"), PLAIN.values(), ids=PLAIN)
-def test_what_narrow_products_are_not_for_is_the_plain_product(
-    rows: Tensor, weight: Tensor, products: list[str]
-) -> None:
+def test_other_cases_use_the_plain_product(rows: Tensor, weight: Tensor, products: list[str]) -> None:
     bias = drawn(weight.shape[0], seed=2).to(weight.dtype)
     with torch.no_grad():
         without, biased = linear(rows, weight), linear(rows, weight, bias)

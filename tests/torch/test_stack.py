@@ -55,7 +55,7 @@ every_padding = pytest.mark.parametrize("side", [None, "left", "right"])
 
 @every_padding
 @every_variant
-def test_stack_is_what_is_written_out(settings: dict[str, Any], side: str | None) -> None:
+def test_a_stack_computes_the_written_out_formulas(settings: dict[str, Any], side: str | None) -> None:
     stack, hidden, mask = made(**settings), hidden_states(), mask_of(side)
     seen = None if mask is None else seen_through(mask, stack.settings.causal)
     shown = torch.ones(ROWS, LENGTH).bool() if mask is None else mask.bool()
@@ -78,7 +78,7 @@ def test_stack_is_what_is_written_out(settings: dict[str, Any], side: str | None
 
 @every_padding
 @pytest.mark.parametrize("settings", [LLAMA, {}, {"kv_heads": 1, "causal": True}], ids=["Llama", "plain", "one key"])
-def test_rotary_stack_is_what_is_written_out(settings: dict[str, Any], side: str | None) -> None:
+def test_a_rotary_stack_computes_the_written_out_formulas(settings: dict[str, Any], side: str | None) -> None:
     stack, hidden = made(**settings), hidden_states()
     mask = torch.ones(ROWS, LENGTH).long() if side is None else padded_mask(LENGTHS, side, LENGTH)
     positions = positions_from_mask(mask, LENGTH)
@@ -119,7 +119,7 @@ def test_weights_are_those_of_its_settings(settings: dict[str, Any]) -> None:
 
 
 @every_variant
-def test_gradients_are_those_of_what_is_written_out(settings: dict[str, Any]) -> None:
+def test_gradients_are_those_of_the_written_out_formulas(settings: dict[str, Any]) -> None:
     stack, hidden = made(**settings), hidden_states().requires_grad_()
     parameters = [hidden, *stack.parameters()]
     found = torch.autograd.grad(run(stack, hidden).last_hidden_state.sin().sum(), parameters)
@@ -542,7 +542,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("settings", "given", "message"), REFUSED.values(), ids=REFUSED)
-def test_inputs_of_no_use_are_refused(settings: dict[str, Any], given: dict[str, Any], message: str) -> None:
+def test_unused_inputs_are_refused(settings: dict[str, Any], given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         made(**settings).check(ROWS, LENGTH, LIMIT, **given)
     assert str(caught.value) == message

@@ -168,7 +168,7 @@ def test_matrices_that_checkpoints_hold_transposed_are_written_as_they_are() -> 
         ("encoder.layer.0.output.dense.weight", (37, 32), r"has shape \(37, 32\), .* needs \(32, 37\)"),
     ],
 )
-def test_a_wrong_shape_is_refused_before_anything_is_read(name: str, shape: tuple[int, ...], message: str) -> None:
+def test_a_wrong_shape_is_refused_before_any_weight_is_read(name: str, shape: tuple[int, ...], message: str) -> None:
     model = empty()
     with pytest.raises(CheckpointError, match=message) as caught:
         put(model, {**exported(filled()), name: torch.zeros(shape)})
@@ -279,7 +279,7 @@ def test_a_weight_of_another_size_than_the_configuration_says_is_refused() -> No
         export_weights(model, expected)
 
 
-def test_what_is_added_is_written_too() -> None:
+def test_added_modules_and_buffers_are_written_too() -> None:
     model = filled()
     expected = expected_of(model)
     model.extra = nn.Linear(2, 2)
@@ -336,7 +336,7 @@ def test_tensors_that_the_file_does_not_align_are_read(tmp_path: Path) -> None:
     assert open_weights(tmp_path)["number"].tolist() == [1.5, -2.0]
 
 
-def test_what_is_written_to_a_weight_stays_out_of_the_file(tmp_path: Path) -> None:
+def test_writing_to_a_weight_leaves_the_file_alone(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1000)}, tmp_path / "model.safetensors")
     first, second = open_weights(tmp_path), open_weights(tmp_path)
     first["a"].fill_(1.0)
