@@ -20,7 +20,7 @@ from .outputs import (
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Call, Stack, StackResult, run_stack
+from .stack import Call, Stack, StackHolder, StackResult, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 
@@ -124,7 +124,7 @@ class BertLayer(nn.Module):
         return LayerResult(hidden, weights, cross_weights, None if context.cache is None else present)
 
 
-class BertEncoder(nn.Module):
+class BertEncoder(StackHolder):
     """The layers."""
 
     def __init__(self, config: BertConfig) -> None:

@@ -84,7 +84,8 @@ class _LayerRunner:
     def __init__(self, layer: _Layer) -> None:
         paths, settings = layer.paths, layer.settings
         self.settings, self.index, self.norm_first = settings, layer.index, settings.norm_first
-        self.head_dim, self.scale = settings.head_width, settings.scale(layer.index)
+        block = cast("Attention", layer.get_submodule(paths.attention.block))
+        self.head_dim, self.scale = block.head_dim, block.scale
         self.split = [settings.heads, settings.key_heads, settings.key_heads]
         own = paths.attention
         self.qkv = _projection(layer, own.query, own.key, own.value)

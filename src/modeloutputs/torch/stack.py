@@ -13,6 +13,7 @@ from ..architectures.layers import LayerPaths, LayerSettings
 from ..errors import InputError
 from ..output import ModelOutput
 from .attention import (
+    Attention,
     AttentionMask,
     PositionEmbeddings,
     build_mask,
@@ -27,7 +28,7 @@ from .plain import has_hooks
 from .row_chunks import chunk_size, run_in_chunks
 from .single_token import SingleTokenRunner
 
-__all__ = ["Call", "Stack", "StackResult", "run_stack"]
+__all__ = ["Call", "Stack", "StackHolder", "StackResult", "run_stack"]
 
 Output = TypeVar("Output", bound=ModelOutput)
 Result = TypeVar("Result", "LayerResult", "StackResult")
@@ -114,6 +115,16 @@ class Stack(nn.ModuleList):
         """Return a stack of `count` new layers."""
         return cls(settings, (Layer(settings, paths, i) for i in range(count)))
 
+    def number_layers(self) -> None:
+        """Give each layer its index in this stack, which addresses the cache, after layers were removed or added."""
+        layers: Iterable[Any] = self
+        for index, layer in enumerate(layers):
+            if getattr(layer, "index", index) != index:
+                layer.index = index
+                for block in layer.modules():
+                    if isinstance(block, Attention):
+                        block.layer = index
+
     def check(
         self,
         rows: int,
@@ -145,6 +156,7 @@ class Stack(nn.ModuleList):
         Raises:
             InputError: an input of wrong shape, dtype or range, or that this stack has no use for.
         """
+        self.number_layers()
         self._check_cache(past_key_values, rows)
         past = past_length(past_key_values)
         check_length(length, past, limit)
@@ -296,6 +308,17 @@ class Stack(nn.ModuleList):
         states[0] = hidden
         kept = tuple(states[i] if keep else None for i, keep in enumerate(call.keep_hidden))
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
+
+
+class StackHolder(nn.Module):
+    """Base of modules that hold a stack: an `nn.ModuleList` of layers assigned in its place becomes one."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute."""
+        held = self.__dict__.get("_modules", {}).get(name)
+        if isinstance(held, Stack) and type(value) is nn.ModuleList:
+            value = Stack(held.settings, value)
+        super().__setattr__(name, value)
 
 
 def run_stack(stack: nn.Module, hidden: Tensor, call: Call, **options: Any) -> StackResult:
