@@ -70,7 +70,7 @@ class _BartStack(BartPreTrainedModel):
         """Load this part of a whole model, or from a checkpoint of it alone; options are those of BartModel."""
         config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
         written_by = config.other.get("architectures")
-        if isinstance(written_by, list) and {base.__name__ for base in cls.__mro__}.intersection(written_by):
+        if any(written_by == [base.__name__] for base in cls.__mro__):
             return super().from_pretrained(name_or_path, **options)
         own = {name: options.pop(name) for name in cls._own_options(options)}
         part = getattr(BartModel.from_pretrained(name_or_path, **options), cls.part)

@@ -203,4 +203,4 @@ def _pack(tensors: Sequence[Tensor]) -> None:
 
 def _is_shared(tensor: Tensor) -> bool:
     """Return whether other processes use a tensor's memory, which it then has to stay in."""
-    return tensor.device.type == "cpu" and tensor.is_shared()
+    return tensor.device.type == "cpu" and tensor.untyped_storage().is_shared()

@@ -237,7 +237,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         self.pack_weights()
         return moved
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:  # pyright: ignore[reportUnknownMemberType]
         super().__setstate__(state)
         self.pack_weights()  # each tensor of a copy has memory of its own
 

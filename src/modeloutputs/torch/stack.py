@@ -173,12 +173,11 @@ class Stack(nn.ModuleList):
         """Return a weight on the device, and of the dtype, of the keys."""
         layer = self[0] if len(self) else None
         if isinstance(layer, Layer):
-            key = getattr(
-                getattr(layer, layer.paths.attention.block), layer.paths.attention.key.rpartition(".")[2], None
-            )
-            if type(key) in (nn.Linear, Conv1D):  # walking all parameters takes as long as a small layer
-                return cast("Tensor", key.weight)
-        # Weights that somebody quantised are integers.
+            paths = layer.paths.attention
+            key = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
+            # Weights that somebody quantised are integers. Walking all parameters takes as long as a small layer.
+            if isinstance(key, (nn.Linear, Conv1D)) and key.weight.is_floating_point():
+                return key.weight
         return next(weight for weight in self.parameters() if weight.is_floating_point())
 
     def _check_encoder(self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int) -> None:
