@@ -1,4 +1,4 @@
-"""Names that are imported when they are first asked for."""
+"""Names that are imported on first access."""
 
 import importlib
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import modeloutputs
-from modeloutputs._lazy import names_later
+from modeloutputs._lazy import lazy_attributes
 
 from .support.needs import is_installed, needs_torch
 from .support.processes import run_code
@@ -34,7 +34,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error(package: Any):
 
 def test_a_name_is_looked_up_once():
     calls: list[str] = []
-    get, names = names_later("modeloutputs", {"output.checking": ("check",)})
+    get, names = lazy_attributes("modeloutputs", {"output.checking": ("check",)})
     vars(modeloutputs).pop("check", None)
     calls.append(get("check").__name__)
     assert calls == ["check"]

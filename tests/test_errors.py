@@ -5,7 +5,7 @@ import pytest
 
 import modeloutputs
 from modeloutputs import errors
-from modeloutputs.errors import ModelOutputsError, nearest
+from modeloutputs.errors import ModelOutputsError, first_line, nearest
 
 BUILTINS = {
     "FieldError": LookupError,
@@ -21,6 +21,7 @@ BUILTINS = {
     "CheckpointNotFoundError": FileNotFoundError,
     "MissingDependencyError": ImportError,
 }
+EXPORTED = [name for name in errors.__all__ if isinstance(getattr(errors, name), type)]
 every_error = pytest.mark.parametrize("name", [*BUILTINS, "ModelOutputsError"])
 
 
@@ -32,11 +33,10 @@ def test_each_is_ours_and_the_builtin_a_caller_would_catch(name: str, builtin: t
 
 
 def test_the_table_above_is_complete():
-    raised = {name for name in errors.__all__ if issubclass(getattr(errors, name), Exception)}
-    assert raised - {"CheckpointWarning", "ModelOutputsError"} == set(BUILTINS)
+    assert set(EXPORTED) - {"CheckpointWarning", "ModelOutputsError"} == set(BUILTINS)
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_each_is_public(name: str):
     assert getattr(modeloutputs, name) is getattr(errors, name)
     assert name in modeloutputs.__all__
@@ -83,3 +83,8 @@ def test_the_warning_is_the_users():
 )
 def test_nearest(name: object, candidates: list[str], text: str):
     assert nearest(name, candidates) == text
+
+
+def test_the_first_line_of_a_message_or_the_type_is_returned():
+    assert first_line(ValueError("\n one\ntwo")) == "one"
+    assert first_line(ValueError("  ")) == "ValueError"

@@ -1,4 +1,4 @@
-"""What a transformer returns, typed: dataclass, tuple and dict in one.
+"""Typed outputs of transformers: dataclass, tuple and dict in one.
 
 `import modeloutputs` imports no framework. The output classes are in `modeloutputs.torch`, `.tensorflow` and
 `.flax`, models that return them in the first; the command line is `modeloutputs --help`.
@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from ._lazy import names_later
+from ._lazy import lazy_attributes
 from .errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -63,9 +63,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Whoever only declares outputs need not pay for reading files.
-if not TYPE_CHECKING:  # to a type checker this would say that every name is there
-    __getattr__, __dir__ = names_later(
+# Programs that only declare outputs need not import what reads files.
+if not TYPE_CHECKING:  # type checkers would take this to mean that every name exists
+    __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
             "ops.concat": ("concat",),

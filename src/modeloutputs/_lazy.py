@@ -1,30 +1,37 @@
-"""Imports a package's names when they are first asked for, so that nobody waits for what they do not use."""
+"""Lazy attributes of packages: a name is imported on first access, so unused modules cost no time."""
 
 import importlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["names_later"]
+__all__ = ["lazy_attributes"]
 
 
-def names_later(package: str, modules: Mapping[str, tuple[str, ...]]) -> tuple[Callable[[str], Any], Callable[[], Any]]:
-    """Return the `__getattr__` and `__dir__` of a package whose names come from these modules of it.
+def lazy_attributes(
+    package: str, modules: Mapping[str, tuple[str, ...]]
+) -> tuple[Callable[[str], Any], Callable[[], Any]]:
+    """Return the `__getattr__` and `__dir__` of a package that imports names from its modules on first access.
 
     Args:
-        package: its `__name__`.
-        modules: names by module.
+        package: the `__name__` of the package.
+        modules: by module, relative to the package, the names that it provides.
+
+    Examples:
+        >>> get, names = lazy_attributes("modeloutputs", {"output.checking": ("check",)})
+        >>> get("check").__name__
+        'check'
     """
-    places = {name: module for module, names in modules.items() for name in names}
+    sources = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> Any:
-        if name not in places:
+        if name not in sources:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f".{places[name]}", package), name)
-        setattr(sys.modules[package], name, value)  # the next look-up does not come here
+        value = getattr(importlib.import_module(f".{sources[name]}", package), name)
+        setattr(sys.modules[package], name, value)  # later look-ups find it there
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *places})
+        return sorted({*vars(sys.modules[package]), *sources})
 
     return get, names

@@ -1,4 +1,4 @@
-"""The exceptions of this library: one family, each also the builtin that a caller would think of catching."""
+"""The exceptions of this library: one family, each also derived from the builtin that a caller would catch."""
 
 from collections.abc import Iterable
 
@@ -17,6 +17,8 @@ __all__ = [
     "MissingDependencyError",
     "ModelOutputsError",
     "UsageError",
+    "first_line",
+    "nearest",
 ]
 
 
@@ -25,19 +27,19 @@ class ModelOutputsError(Exception):
 
 
 class FieldError(ModelOutputsError, LookupError):
-    """A field was asked for that is not there: misspelt, or not returned by this call."""
+    """A field does not exist or is absent: misspelt, or not returned by this call."""
 
 
 class FieldKeyError(FieldError, KeyError):
-    """`output["name"]` named no field that is present."""
+    """`output["name"]` with a name that is not a field, or of a field that is absent."""
 
     def __str__(self) -> str:
-        # KeyError prints the repr of its argument, which would put our sentence in quotes.
+        # KeyError prints the repr of its argument, which would put the message in quotes.
         return str(self.args[0]) if self.args else ""
 
 
 class FieldAttributeError(FieldError, AttributeError):
-    """`output.name` was read or assigned and the class declares no such field."""
+    """`output.name` was read or assigned, but the class declares no such field."""
 
 
 class FieldIndexError(FieldError, IndexError):
@@ -45,7 +47,7 @@ class FieldIndexError(FieldError, IndexError):
 
 
 class UsageError(ModelOutputsError, TypeError):
-    """An operation that outputs refuse, or arguments from which no output can be built."""
+    """An operation that outputs do not support, or arguments that no output can be built from."""
 
 
 class DefinitionError(ModelOutputsError, TypeError):
@@ -57,32 +59,39 @@ class ContractError(ModelOutputsError, ValueError):
 
 
 class InputError(ModelOutputsError, ValueError):
-    """What was passed to a model, tokenizer or configuration cannot be computed with."""
+    """An invalid argument of a model, a tokenizer, a configuration or an operation on outputs."""
 
 
 class FileFormatError(ModelOutputsError, ValueError):
-    """A file is truncated, corrupt, or not of the format that its name says."""
+    """A file is truncated, corrupt, or not in the format that its name says."""
 
 
 class CheckpointError(FileFormatError):
-    """A checkpoint cannot be loaded: parts missing, of wrong shape, or of an unknown architecture."""
+    """A checkpoint cannot be loaded: tensors are missing or of the wrong shape, or the architecture is unknown."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no checkpoint, or no such file of a checkpoint, at the place named."""
+    """No checkpoint, or no such file of a checkpoint, exists at this path."""
 
 
 class MissingDependencyError(ModelOutputsError, ImportError):
-    """An optional library is needed for this and is not installed."""
+    """An optional dependency is needed and not installed."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint loaded, but some weights of the model are new or some of the checkpoint's were not used."""
+    """A checkpoint was loaded, but some weights of the model are newly initialised or some of its tensors unused."""
 
 
 def nearest(name: object, candidates: Iterable[str]) -> str:
-    """Give `"; did you mean 'logits'?"` for the candidate that resembles `name`, or the list of candidates."""
-    import difflib  # only an error needs it
+    """Return the end of an error message: the candidate closest to a name, or the list of candidates.
+
+    Examples:
+        >>> nearest("logit", ["loss", "logits"])
+        "; did you mean 'logits'?"
+        >>> nearest("x", ["loss", "logits"])
+        '; there are loss, logits'
+    """
+    import difflib  # slow to import, and only errors need it
 
     names = list(candidates)
     close = difflib.get_close_matches(str(name), names, n=1)
@@ -90,5 +99,10 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none: other libraries write paragraphs."""
+    """Return the first line of an error's message, or the name of its type if the message is empty.
+
+    Examples:
+        >>> first_line(ValueError("wrong shape\\n\\nA long explanation."))
+        'wrong shape'
+    """
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

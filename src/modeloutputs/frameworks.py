@@ -1,4 +1,4 @@
-"""The three frameworks: what each is called here, what its output classes are called, and whether it is installed."""
+"""The three frameworks: their names, the names of their output classes, and whether they are installed."""
 
 import importlib
 import importlib.util
@@ -16,14 +16,14 @@ class Framework:
     """A framework that this library has output classes for."""
 
     name: str
-    """As it is imported, and as functions here take it."""
+    """The name of its package, which arguments called `framework` take too."""
 
     title: str
     prefix: str
-    """What its classes' names begin with."""
+    """How the names of its output classes begin."""
 
     folder: str
-    """The subpackage of modeloutputs for it, which is also the extra that installs it."""
+    """Its subpackage of modeloutputs, and the name of the extra that installs it."""
 
     @property
     def module(self) -> str:
@@ -32,16 +32,16 @@ class Framework:
 
     @property
     def is_installed(self) -> bool:
-        """Whether it can be imported; looked up without doing so."""
+        """Whether it can be imported, without importing it."""
         if self.name in sys.modules:
             return sys.modules[self.name] is not None  # pyright: ignore[reportUnnecessaryComparison]  # None: blocked
         return importlib.util.find_spec(self.name) is not None
 
     def import_outputs(self) -> ModuleType:
-        """Return the module of its output classes.
+        """Import and return the module of its output classes.
 
         Raises:
-            MissingDependencyError: it is not installed.
+            MissingDependencyError: the framework is not installed.
         """
         if not self.is_installed:
             raise MissingDependencyError(f"{self.title} is not installed; install modeloutputs[{self.folder}]")

@@ -29,6 +29,7 @@ def test_some_are_tied_whatever_the_configuration_says(tied: bool) -> None:
     assert NAMES.sources("head.bias", tied=tied) == NAMES.sources("head.b", tied=tied) == ("head.bias", "head.b")
     assert NAMES.repeats(tied=tied).items() >= {("head.b", "head.bias")}
     assert ("head.w" in NAMES.repeats(tied=tied)) == tied
+    assert NAMES.stored_twice(tied=tied) == (set() if tied else {"head.b", "head.bias"})
 
 
 def test_a_fallback_comes_last() -> None:

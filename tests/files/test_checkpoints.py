@@ -200,13 +200,13 @@ def test_an_id_that_is_not_cached_fails_offline_in_one_line(name: str, weights: 
     with pytest.raises(CheckpointNotFoundError) as caught:
         find_checkpoint(name, weights=weights)
     assert_one_line(caught.value)
-    assert str(caught.value).startswith(f"there is no folder {name!r} here, and no such checkpoint could be had from")
+    assert str(caught.value).startswith(f"there is no folder {name!r} here, and it could not be fetched from")
     assert "HF_HUB_OFFLINE" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a--b", "a..b", "a" * 200])
 def test_what_the_hub_takes_for_no_id_fails_in_one_line(name: str, hub: Any) -> None:
-    with pytest.raises(CheckpointNotFoundError, match="could be had from the hub") as caught:
+    with pytest.raises(CheckpointNotFoundError, match="could not be fetched from the hub") as caught:
         find_checkpoint(name)
     assert_one_line(caught.value)
 
@@ -290,7 +290,7 @@ def test_whatever_the_hubs_library_raises_is_one_line(
     with pytest.raises(CheckpointNotFoundError) as caught:
         find_checkpoint("owner/name")
     assert_one_line(caught.value)
-    assert str(caught.value).endswith(f"could be had from the hub ({reason})")
+    assert str(caught.value).endswith(f"could not be fetched from the hub ({reason})")
 
 
 def test_a_git_lfs_pointer_in_place_of_json_is_named(tmp_path: Path) -> None:

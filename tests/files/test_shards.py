@@ -251,17 +251,13 @@ def test_dtypes_of_ml_dtypes_are_written(tmp_path: Path) -> None:
 
 
 @needs_torch
-def test_the_peer_loads_shards(tmp_path: Path) -> None:
+def test_the_hubs_own_reader_loads_shards_of_tensors(tmp_path: Path) -> None:
     import torch
 
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    transformers.utils.logging.disable_progress_bar()
-    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 16}
-    model = transformers.BertModel(transformers.BertConfig(vocab_size=99, **sizes))
-    weights = dict(model.named_parameters())
-    save_weights(weights, tmp_path, 3 * KB)
-    model.config.save_pretrained(tmp_path)
-    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 2
-    again, info = transformers.BertModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(info.values())
-    assert all(torch.equal(parameter, weights[name]) for name, parameter in again.named_parameters())
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface-hub is not installed")
+    model = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(4)))
+    save_weights(dict(model.named_parameters()), tmp_path, 2 * KB)
+    assert len(list(tmp_path.glob("model-*-of-00004.safetensors"))) == 4
+    again = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(4)))
+    hub.load_torch_model(again, tmp_path, strict=True, safe=True)
+    assert all(torch.equal(found, model.get_parameter(name)) for name, found in again.named_parameters())

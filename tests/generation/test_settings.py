@@ -10,11 +10,11 @@ from modeloutputs.generation.settings import GenerationSettings
 from ..support.tiny_text import tokenizer
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "no tokens": ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a positive integer"),
+    "zero tokens": ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a positive integer"),
     "half a token": ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5; expected a positive integer"),
-    "no beams": ({"num_beams": 0}, "num_beams is 0; expected a positive integer"),
+    "zero beams": ({"num_beams": 0}, "num_beams is 0; expected a positive integer"),
     "true beams": ({"num_beams": True}, "num_beams is True; expected a positive integer"),
-    "no sequences": ({"num_return_sequences": 0}, "num_return_sequences is 0; expected a positive integer"),
+    "zero sequences": ({"num_return_sequences": 0}, "num_return_sequences is 0; expected a positive integer"),
     "top_k": ({"top_k": 0, "do_sample": True}, "top_k is 0; expected a positive integer"),
     "top_p": ({"top_p": 1.5, "do_sample": True}, "top_p is 1.5; expected a number above 0 and at most 1"),
     "min_p": ({"min_p": 0.0, "do_sample": True}, "min_p is 0.0; expected a number above 0 and at most 1"),
@@ -55,7 +55,7 @@ def test_refused_in_one_line(options: dict[str, Any], message: str):
     assert "\n" not in str(raised.value)
 
 
-TAKEN: tuple[dict[str, Any], ...] = (
+ACCEPTED: tuple[dict[str, Any], ...] = (
     {},
     {"num_beams": 3, "num_return_sequences": 3, "early_stopping": "never", "length_penalty": -1},
     {"do_sample": True, "temperature": 2, "top_k": 5, "top_p": 1.0, "min_p": 1, "num_return_sequences": 9},
@@ -64,8 +64,8 @@ TAKEN: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("options", TAKEN)
-def test_taken(options: dict[str, Any]):
+@pytest.mark.parametrize("options", ACCEPTED)
+def test_accepted_as_passed(options: dict[str, Any]):
     settings = GenerationSettings.of(options)
     assert {name: getattr(settings, name) for name in options} == options
 

@@ -29,7 +29,6 @@ from ..support.batches import (
     assert_same,
     cases,
     check_where_possible,
-    every_class,
     leaves,
     make,
     of_rows,
@@ -60,7 +59,7 @@ def with_gaps(value: Any) -> Any:
     return (None, *value) if isinstance(value, tuple) and not isinstance(value[0], tuple) else value
 
 
-@every_class
+@pytest.mark.parametrize("case", [case for case in cases() if case.id.endswith("numpy")])
 def test_placeholders_stay_in_place(case: Case):
     parts = [part.replace(**{name: with_gaps(value) for name, value in part.items()}) for part in prompts(case)]
     gaps = [place for place, array in leaves(parts[0]).items() if array is None]
@@ -201,14 +200,12 @@ def test_values_that_do_not_match_their_annotation_are_refused(field: str, value
 
 # -- element types ----------------------------------------------------------------------------------------------------
 
-TYPES = ["float16", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+TYPES = ["float16", "bfloat16", "float8_e4m3fn"]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("torch", "jax", "tensorflow")])
 def test_every_element_type_is_joined_selected_and_padded(kind: str, dtype: str):
-    if (kind, dtype) == ("jax", "float64"):
-        pytest.skip("JAX has 64 bits only where it is told so before anything else")
     a, b = (tokens(rows, n, kind, layers=1, absent=["attentions"]).to(dtype) for rows, n in ((2, 3), (1, 5)))
     for side in ("left", "right"):
         joined = concat([a, b], side=side)

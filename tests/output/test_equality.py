@@ -131,3 +131,32 @@ def test_tensors_of_tensorflow():
     assert equal(constant([1, 2]), constant([1, 3])) is False
     assert equal(constant(1.0), constant(1.0)) is True
     assert equal(constant([1, 2]), constant([1.0, 2.0])) is False
+
+
+def test_tensors_of_unknown_rank_do_not_raise():
+    tensorflow = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    seen: list[bool] = []
+
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec(None)])
+    def compare(x: Any) -> Any:
+        seen.extend([equal(x, x), equal(x, x + 0)])
+        return x
+
+    compare(tensorflow.ones(2))
+    assert seen == [True, False]
+
+
+def test_classes_with_a_shape_and_a_dtype_are_compared_as_values():
+    assert equal(np.float32, np.float32)
+    assert equal(np.float32, np.float64) is False
+    assert equal({"dtype": np.float32}, {"dtype": np.float64}) is False
+
+
+def test_an_error_of_any_kind_means_different():
+    class Broken:
+        def __eq__(self, other: object) -> bool:
+            raise LookupError("never")
+
+        __hash__ = None
+
+    assert equal(Broken(), Broken()) is False

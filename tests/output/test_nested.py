@@ -1,5 +1,6 @@
 import collections
 import types
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from modeloutputs.output.nested import (
     rebuild,
     walk,
 )
+
+from .examples import Moved, complete, every_framework
 
 
 class Pair(NamedTuple):
@@ -193,3 +196,50 @@ def test_tensors_that_read_one_memory_alike_are_identical():
     empty = torch.ones(0)
     assert memory_identity(empty) != memory_identity(torch.ones(0))
     assert memory_identity(torch.eye(2).to_sparse()) != memory_identity(torch.eye(2).to_sparse())
+
+
+# -- the flat names of outputs ----------------------------------------------------------------------------------------
+
+
+def test_flat_names_are_places():
+    output = Moved(loss=np.zeros(()), table=({"a": np.ones(1)}, None, "text", [np.ones(2)]))
+    assert list(output.to_flat_dict()) == ["loss", "table.0.a", "table.3.0"]
+    assert output.to_flat_dict()["table.3.0"] is output.table[3][0]
+
+
+def test_flat_names_that_clash_are_refused():
+    with pytest.raises(UsageError, match=r"^two arrays are named 'table\.a\.b': a key that contains dots"):
+        Moved(table={"a.b": np.ones(1), "a": {"b": np.zeros(1)}}).to_flat_dict()
+
+
+@every_framework
+def test_flat_names_are_those_of_saved_tensors(class_name: str, kind: str, tmp_path: Path):
+    safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
+    from modeloutputs import save
+
+    output = complete(class_name, kind)
+    save(output, tmp_path / "out.safetensors")
+    with safetensors.safe_open(tmp_path / "out.safetensors", "numpy") as file:
+        saved = set(file.keys())
+    flat = output.to_flat_dict()
+    first = {id(array): name for name, array in reversed(flat.items())}  # what stands in two places is saved once
+    assert saved == set(first.values())
+    assert "hidden_states.0" not in flat
+
+
+def test_flat_names_follow_fields_layers_and_what_a_layer_has():
+    output = complete("CausalLMOutputWithPast", "torch")
+    states = [f"past_key_values.{i}.{j}" for i in range(2) for j in range(2)]
+    assert list(output.to_flat_dict()) == [
+        *("loss", "logits", *states),
+        *("hidden_states.1", "hidden_states.2", "attentions.0", "attentions.1"),
+    ]
+    assert output.to_flat_dict()["past_key_values.1.0"] is output.past_key_values[1][0]
+    assert type(output.to_flat_dict()) is dict
+    cache = complete("FlaxBaseModelOutputWithPast", "jax").to_flat_dict()
+    assert [name for name in cache if "past" in name] == [
+        *(f"past_key_values.layers.{i}.cached_{what}" for i in range(2) for what in ("key", "value")),
+        "past_key_values.cache_index",
+    ]
+    assert list(Moved(table=Moved(loss=np.ones(1)), loss=None).to_flat_dict()) == ["table.loss"]
+    assert Moved().to_flat_dict() == {}

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -83,13 +83,14 @@ def _paired(head: Head, ours: PreTrainedModel[Any]) -> Pair:
     return Pair(head, ours, peer_of(ours))
 
 
+@lru_cache(maxsize=1)
 def in_float64(pair: Pair) -> Pair:
-    """Return the same models computing in float64."""
+    """Return the same models computing in float64: of the last pair asked for the same ones again."""
     return Pair(pair.head, copy.deepcopy(pair.ours).double(), copy.deepcopy(pair.theirs).double())
 
 
-def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transformers.PreTrainedModel:
-    """Save a model of ours and let the peer load it: every weight, and none besides but those it has no use for."""
+def peer_of(model: PreTrainedModel[Any]) -> transformers.PreTrainedModel:
+    """Save a model of ours and let the peer load it: every weight, and none besides."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if isinstance(model, PARTS):
@@ -98,7 +99,7 @@ def peer_of(model: PreTrainedModel[Any], unused: Iterable[str] = ()) -> transfor
         model.save_pretrained(folder)
         cls = getattr(transformers, type(model).__name__)
         peer, info = cls.from_pretrained(folder, output_loading_info=True)
-    left = {what: names for what, names in info.items() if set(names) - set(unused)}
+    left = {what: names for what, names in info.items() if names}
     assert not left, f"the peer did not load what was saved: {left}"
     return peer.eval()
 
@@ -260,7 +261,7 @@ CONDITIONS = (
 
 
 def without_attentions_and_cache(case: Case, head: Head) -> Case:
-    """Return the same call, asking for what a model computes in blocks of rows when there are many."""
+    """Return the same call, asking for what a model computes in chunks of rows when there are many."""
     kept = {name: value for name, value in case.arguments.items() if name != "output_attentions"}
     return dataclasses.replace(case, arguments={**kept, **({"use_cache": False} if head.caches else {})})
 

@@ -1,7 +1,7 @@
 """The output classes against the facts of the documentation page: checks written once, for every framework.
 
-The facts are in tests/data/classes.json. A framework's own test file subclasses `ClassesOfThePage`, which makes every
-check run for each of its classes and fields.
+The facts are in tests/data/classes.json. A framework's own test file subclasses `ClassesOfThePage`, which runs every
+check for each of its classes.
 """
 
 import dataclasses
@@ -147,9 +147,9 @@ def may_be_none(facts: Facts) -> bool:
 
 
 class ClassesOfThePage:
-    """Base of the tests of one framework's classes; `pytest_generate_tests` of this module fills in what they take.
+    """Base of the tests of one framework's classes.
 
-    A module that subclasses it imports `pytest_generate_tests` from here.
+    A module that subclasses it imports `pytest_generate_tests` from here, which runs them for each class.
     """
 
     framework: ClassVar[Framework]
@@ -165,15 +165,21 @@ class ClassesOfThePage:
         names = [field.name for field in dataclasses.fields(self._class(class_name))]
         assert names == [facts["name"] for facts in self._page(class_name)]
 
-    def test_field_may_be_none_where_the_page_says_so(self, class_name: str, facts: Facts) -> None:
-        assert is_optional(schema_of(self._class(class_name))[facts["name"]]) == may_be_none(facts)
+    def test_fields_may_be_none_where_the_page_says_so(self, class_name: str) -> None:
+        schemas = schema_of(self._class(class_name))
+        assert {name: is_optional(schema) for name, schema in schemas.items()} == {
+            facts["name"]: may_be_none(facts) for facts in self._page(class_name)
+        }
 
-    def test_axes_are_the_pages_shapes(self, class_name: str, facts: Facts) -> None:
-        assert self._axes(class_name, facts["name"]) == expected_axes(self.framework.name, class_name, facts)
+    def test_axes_are_the_pages_shapes(self, class_name: str) -> None:
+        assert {contract.name: contract.axes for contract in field_contracts(self._class(class_name))} == {
+            facts["name"]: expected_axes(self.framework.name, class_name, facts) for facts in self._page(class_name)
+        }
 
-    def test_returned_when_names_the_pages_flag(self, class_name: str, facts: Facts) -> None:
-        ours = returned_when(self._class(class_name), facts["name"])
-        assert expected_flag(self.framework.name, class_name, facts) in ours
+    def test_returned_when_names_the_pages_flags(self, class_name: str) -> None:
+        for facts in self._page(class_name):
+            ours = returned_when(self._class(class_name), facts["name"])
+            assert expected_flag(self.framework.name, class_name, facts) in ours
 
     def test_no_field_is_there_unless_it_is_given(self, class_name: str) -> None:
         output = self._class(class_name)()
@@ -192,26 +198,29 @@ class ClassesOfThePage:
                 output[name] = (None, output[name][1])
         assert output.check() is output
 
-    def test_a_wrong_rank_fails_the_check(self, class_name: str, facts: Facts) -> None:
-        name = facts["name"]
+    def test_a_wrong_rank_fails_the_check(self, class_name: str) -> None:
         output = full(self._class(class_name))
-        output[name] = _change_first(output[name], lambda leaf: leaf[None, None])
-        with pytest.raises(ContractError, match=rf"^{class_name}\.{name}(\[[^]]+\])*: expected .*found f32\["):
-            output.check()
+        for name, value in output.items():
+            wrong = output.replace(**{name: _change_first(value, lambda leaf: leaf[None, None])})
+            with pytest.raises(ContractError, match=rf"^{class_name}\.{name}(\[[^]]+\])*: expected .*found f32\["):
+                wrong.check()
 
-    def test_no_batch_may_differ_from_the_others(self, class_name: str, rows_of: Facts) -> None:
-        name, batched = rows_of["name"], [facts["name"] for facts in self._fields_of_rows(class_name)]
-        output = full(self._class(class_name))
-        first_row = (slice(None),) * self._first_axes(class_name, rows_of).index("batch") + (slice(1),)
-        output[name] = _change_first(output[name], lambda leaf: leaf[first_row])
-        # The first tensor's batch is what the others are held to, so its fault is seen in the second.
-        culprit = name if name != batched[0] or isinstance(output[name], (tuple, list, dict)) else batched[1]
-        with pytest.raises(ContractError, match=rf"^{class_name}\.{culprit}(\[[^]]+\])*: expected "):
-            output.check()
+    def test_no_batch_may_differ_from_the_others(self, class_name: str) -> None:
+        output, batched = full(self._class(class_name)), self._axes_of_fields_with_rows(class_name)
+        for name, axes in batched.items():
+            first_row = (slice(None),) * axes.index("batch") + (slice(1),)
+            wrong = output.replace(**{name: _change_first(output[name], lambda leaf, row=first_row: leaf[row])})
+            # The first tensor's batch binds the axis, so a fault in it is reported for the second tensor.
+            is_first = name == next(iter(batched)) and not isinstance(output[name], (tuple, list, dict))
+            culprit = list(batched)[1] if is_first else name
+            with pytest.raises(ContractError, match=rf"^{class_name}\.{culprit}(\[[^]]+\])*: expected "):
+                wrong.check()
 
-    def test_a_cache_has_an_encoders_keys_where_the_class_can_attend_to_one(
-        self, class_name: str, cache: Facts
-    ) -> None:
+    def test_a_cache_has_an_encoders_keys_where_the_class_can_attend_to_one(self, class_name: str) -> None:
+        cache = next((facts for facts in self._page(class_name) if facts["name"] == "past_key_values"), None)
+        own, _ = CACHES[self.framework.name]
+        if cache is None or not expected_axes(self.framework.name, class_name, cache).startswith(own):
+            return
         output = full(self._class(class_name))
         output["past_key_values"] = self._with_encoder_keys(output.past_key_values)
         if attends_to_an_encoder(class_name, cache):
@@ -220,38 +229,20 @@ class ClassesOfThePage:
             with pytest.raises(ContractError, match=rf"^{class_name}\.past_key_values\[0\]: expected "):
                 output.check()
 
-    @classmethod
-    def cases(cls, kind: str) -> list[tuple[str, Facts]]:
-        """Return each class with each of its fields: all `facts`, those that are `rows_of` a batch, or a `cache`."""
-        name = cls.framework.name
-        if kind == "rows_of":
-            return [(class_name, facts) for class_name in PAGE[name] for facts in cls._fields_of_rows(class_name)]
-        fields = [(class_name, facts) for class_name, page in PAGE[name].items() for facts in page]
-        if kind == "cache":
-            return [case for case in fields if expected_axes(name, *case).startswith(CACHES[name][0])]
-        return fields
-
-    @classmethod
-    def _fields_of_rows(cls, class_name: str) -> list[Facts]:
-        return [
-            facts for facts in PAGE[cls.framework.name][class_name] if "batch" in cls._first_axes(class_name, facts)
-        ]
-
-    @classmethod
-    def _first_axes(cls, class_name: str, facts: Facts) -> list[str]:
-        """Return the axes of the first tensor in a field; `batch*choices` counts as batch."""
-        match = re.search(r"\(([^)]*)\)", expected_axes(cls.framework.name, class_name, facts))
-        assert match is not None
-        return [axis.partition("*")[0] for axis in match[1].split()]
+    def _axes_of_fields_with_rows(self, class_name: str) -> dict[str, list[str]]:
+        """Return the axes of the first tensor in each field that has a batch axis; `batch*choices` counts as batch."""
+        axes: dict[str, list[str]] = {}
+        for facts in self._page(class_name):
+            match = re.search(r"\(([^)]*)\)", expected_axes(self.framework.name, class_name, facts))
+            assert match is not None
+            axes[facts["name"]] = [axis.partition("*")[0] for axis in match[1].split()]
+        return {name: names for name, names in axes.items() if "batch" in names}
 
     def _class(self, name: str) -> Any:
         return getattr(self.framework.import_outputs(), name)
 
     def _page(self, class_name: str) -> list[Facts]:
         return PAGE[self.framework.name][class_name]
-
-    def _axes(self, class_name: str, field: str) -> str:
-        return {contract.name: contract.axes for contract in field_contracts(self._class(class_name))}[field]
 
     def _with_encoder_keys(self, cache: Any) -> Any:
         """Give each layer of a cache an encoder's keys and values beside its own, as its framework holds them."""
@@ -264,14 +255,8 @@ class ClassesOfThePage:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a check for each class of the page, or for each of a kind of fields, by the arguments that it takes."""
-    if metafunc.cls is None or not issubclass(metafunc.cls, ClassesOfThePage):
-        return
-    kind = next((kind for kind in ("facts", "rows_of", "cache") if kind in metafunc.fixturenames), None)
-    if kind is not None:
-        cases = metafunc.cls.cases(kind)
-        metafunc.parametrize(("class_name", kind), cases, ids=[f"{name}.{facts['name']}" for name, facts in cases])
-    elif "class_name" in metafunc.fixturenames:
+    """Run each check of `ClassesOfThePage` for each class of the page."""
+    if metafunc.cls is not None and "class_name" in metafunc.fixturenames:
         metafunc.parametrize("class_name", PAGE[metafunc.cls.framework.name])
 
 

@@ -34,6 +34,12 @@ def test_a_vocabulary_that_is_no_text(tmp_path: Path) -> None:
     refuses(tmp_path, FileFormatError, r"vocab\.txt' is not text in UTF-8")
 
 
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json"])
+def test_a_git_lfs_pointer_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 231508\n")
+    refuses(tmp_path, FileFormatError, rf"{name}' is a Git LFS pointer, .*run `git lfs pull` first$")
+
+
 @pytest.mark.parametrize("token", [{"lstrip": True}, {"content": 3}, 5, ["[PAD]"]])
 def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
     refuses(write_vocabulary(tmp_path, pad_token=token), FileFormatError, "pad_token is .*; expected a text")

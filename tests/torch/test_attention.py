@@ -23,6 +23,7 @@ from modeloutputs.torch.attention import (
     apply_rotary,
     attend,
     build_mask,
+    check_mask,
     compute_dtype,
     is_unmasked,
     rotary_cos_sin,
@@ -237,7 +238,7 @@ WRONG = {
 @pytest.mark.parametrize("mask", WRONG.values(), ids=WRONG)
 def test_a_mask_that_fits_nothing_is_refused(mask: Tensor) -> None:
     with pytest.raises(InputError) as caught:
-        build_mask(mask, QUERIES, KEYS, LIKE, causal=False)
+        check_mask(mask, ROWS, QUERIES, KEYS)
     assert str(caught.value) == (
         f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = (3, 4), "
         "(batch, seq, keys) = (3, 4, 4) or (batch, heads, seq, keys)"
@@ -247,7 +248,17 @@ def test_a_mask_that_fits_nothing_is_refused(mask: Tensor) -> None:
 def test_a_mask_made_to_be_added_is_refused() -> None:
     additive = torch.zeros(3, 1, QUERIES, KEYS).masked_fill(torch.ones(QUERIES, KEYS).triu(1) > 0, -1e9)
     with pytest.raises(InputError, match="attention mask has negative values"):
-        build_mask(additive, QUERIES, KEYS, LIKE, causal=False)
+        check_mask(additive, ROWS, QUERIES, KEYS)
+
+
+@pytest.mark.parametrize("axes", [(ROWS, KEYS), (ROWS, QUERIES, KEYS), (1, 1, QUERIES, KEYS), (ROWS, 2, QUERIES, KEYS)])
+def test_a_mask_that_fits_is_taken(axes: tuple[int, ...]) -> None:
+    check_mask(None, ROWS, QUERIES, KEYS)
+    check_mask(torch.ones(axes), ROWS, QUERIES, KEYS, heads=2)
+    check_mask(torch.ones(axes), ROWS, QUERIES, KEYS)
+    if axes[1] == 2:
+        with pytest.raises(InputError):
+            check_mask(torch.ones(axes), ROWS, QUERIES, KEYS, heads=3)
 
 
 # -- rotary positions -------------------------------------------------------------------------------------------------
@@ -285,12 +296,15 @@ def merged(context: Tensor) -> Tensor:
     return context.transpose(1, 2).reshape(ROWS, -1, HIDDEN)
 
 
+UNMASKED = AttentionMask()
+
+
 @dataclass
 class Context:
     """The inputs of one call, of which each test sets what it is about."""
 
-    mask: AttentionMask = AttentionMask()
-    encoder_mask: AttentionMask = AttentionMask()
+    mask: AttentionMask = UNMASKED
+    encoder_mask: AttentionMask = UNMASKED
     encoder_hidden_states: Tensor | None = None
     position_embeddings: PositionEmbeddings | None = None
     past: tuple[Tensor, Tensor] | None = None

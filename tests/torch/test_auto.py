@@ -34,7 +34,7 @@ def test_options_are_those_of_the_class(tmp_path: Path):
     loaded = load_language_model(str(tmp_path), dtype="float64", attn_pdrop=0.5)
     assert loaded.dtype == torch.float64
     assert loaded.config.attn_pdrop == 0.5
-    with pytest.raises(InputError, match="GPT2Config has no setting 'attn_drop'"):
+    with pytest.raises(InputError, match="GPT2LMHeadModel has no setting 'attn_drop'; did you mean 'attn_pdrop'"):
         load_language_model(tmp_path, attn_drop=0.5)
 
 

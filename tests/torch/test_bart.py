@@ -1,4 +1,4 @@
-"""BART: encoder and decoder together; how it behaves as a decoder is in `test_language.py`."""
+"""BART: encoder and decoder together; how it behaves as a decoder is in `test_heads.py`."""
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
@@ -270,7 +270,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a cache of another encoder": (
         {"input_ids": SOURCE, "decoder_input_ids": IDS, "past_key_values": held(encoder=4)},
-        "encoder_hidden_states has 5 positions, and past_key_values was made with 4",
+        "encoder_hidden_states has 5 positions, but past_key_values was made with 4",
     ),
     "a cache without an encoder's keys": (
         {"decoder_input_ids": IDS, "past_key_values": held(tensors=2)},

@@ -750,7 +750,7 @@ REFUSED: dict[str, tuple[Head, dict[str, Any], str]] = {
     "another encoder than the cache's": (
         DECODER,
         {"input_ids": IDS, "encoder_hidden_states": ENCODED, "past_key_values": held(tensors=4)},
-        "encoder_hidden_states has 5 positions, and past_key_values was made with 3; pass the same",
+        "encoder_hidden_states has 5 positions, but past_key_values was made with 3; pass the same",
     ),
     "a start without an end": (
         BY_NAME["BertForQuestionAnswering"],
@@ -774,7 +774,9 @@ REFUSED: dict[str, tuple[Head, dict[str, Any], str]] = {
 def test_what_cannot_be_computed_is_refused_at_once(head: Head, arguments: dict[str, Any], message: str) -> None:
     model = head.model()
     computed: list[nn.Module] = []
-    base(model).encoder.register_forward_pre_hook(lambda module, arguments: computed.append(module))
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_pre_hook(lambda module, arguments: computed.append(module))
     with pytest.raises(InputError, match=message):
         model(**arguments)
     assert not computed
@@ -793,21 +795,16 @@ def test_question_answering_has_two_labels() -> None:
 # -- tied weights -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "BertLMHeadModel"])
-def test_tied_scores_read_the_token_embeddings_backwards(name: str) -> None:
-    model = BY_NAME[name].model()
-    hidden = states(2, 3)
-    predictions = model.cls["predictions"]
-    table = model.get_input_embeddings().weight
-    expected = predictions.transform(hidden) @ table.T + predictions.bias
-    close(predictions(hidden, table), expected)
-
-
-@pytest.mark.parametrize("name", ["BertForMaskedLM", "BertLMHeadModel"])
-def test_untied_scores_have_weights_of_their_own(name: str) -> None:
+def test_scores_are_products_with_the_token_embeddings_or_weights_of_their_own(name: str, tied: bool) -> None:
     head = BY_NAME[name]
-    model = head.model(tie_word_embeddings=False)
+    model, hidden = head.model(tie_word_embeddings=tied), states(2, 3)
+    predictions, table = model.cls.predictions, model.get_input_embeddings().weight
+    assert (predictions.decoder.weight is table) == tied
+    close(model.cls(hidden), predictions.transform(hidden) @ predictions.decoder.weight.T + predictions.decoder.bias)
     before = main_field(model(**head.inputs()))
     with torch.no_grad():
-        model.cls["predictions"].decoder.weight += 1
+        predictions.decoder.weight += 1
     assert not torch.allclose(main_field(model(**head.inputs())), before)
+    assert model.get_output_embeddings() is predictions.decoder

@@ -1,4 +1,4 @@
-"""GPT: what it has of its own; how it behaves as a decoder is in `test_language.py`."""
+"""GPT: what it has of its own; how it behaves as a decoder is in `test_heads.py`."""
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
@@ -35,13 +35,13 @@ def test_each_block_normalises_what_it_adds_up() -> None:
     model = BASE.model()
     states = model(token_ids(2, 5), output_hidden_states=True).hidden_states
     layer = model.h[1]
-    mixed = torch.ones(5, 5).tril().bool()
-    query, key, value = layer.attention.qkv(states[1]).view(2, 5, 12, 8).transpose(1, 2).split(4, 1)
-    scores = (query @ key.transpose(-1, -2) / 8**0.5).masked_fill(~mixed, float("-inf"))
-    attended = layer.attention.output((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 5, 32))
-    hidden = layer.attention_norm(states[1] + attended)
-    raised = layer.feed_forward.down(F.gelu(layer.feed_forward.up(hidden), approximate="tanh"))
-    close(states[2], layer.feed_forward_norm(hidden + raised))
+    seen = torch.ones(5, 5).tril().bool()
+    query, key, value = layer.attn.c_attn(states[1]).view(2, 5, 12, 8).transpose(1, 2).split(4, 1)
+    scores = (query @ key.transpose(-1, -2) / 8**0.5).masked_fill(~seen, float("-inf"))
+    attended = layer.attn.c_proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(2, 5, 32))
+    hidden = layer.ln_1(states[1] + attended)
+    update = layer.mlp.c_proj(F.gelu(layer.mlp.c_fc(hidden), approximate="tanh"))
+    close(states[2], layer.ln_2(hidden + update))
 
 
 def test_positions_may_be_passed_and_matter() -> None:
@@ -53,8 +53,8 @@ def test_positions_may_be_passed_and_matter() -> None:
 
 def test_tied_scores_read_the_token_embeddings_backwards() -> None:
     model, untied = LM.model(), LM.model(tie_word_embeddings=False)
-    assert model.lm_head is None
-    assert untied.lm_head is not None
+    assert model.lm_head.weight is model.transformer.tokens_embed.weight
+    assert untied.lm_head.weight is not untied.transformer.tokens_embed.weight
     ids = token_ids(2, 5)
     close(model(ids).logits, model.transformer(ids).last_hidden_state @ model.transformer.tokens_embed.weight.T)
     close(untied(ids).logits, untied.transformer(ids).last_hidden_state @ untied.lm_head.weight.T)
@@ -83,7 +83,7 @@ def test_what_cannot_be_computed_is_refused_in_one_line(head: Any, arguments: di
 
 @pytest.mark.parametrize("cls", [OpenAIGPTModel, OpenAIGPTLMHeadModel])
 def test_cross_attention_is_refused_when_the_model_is_built(cls: Any) -> None:
-    with pytest.raises(InputError, match="GPT has no cross-attention; leave add_cross_attention out, or take GPT-2"):
+    with pytest.raises(InputError, match="GPT has no cross-attention; leave add_cross_attention out, or use GPT-2"):
         cls(OpenAIGPTConfig(**GPT_SIZES, add_cross_attention=True))
 
 

@@ -1,4 +1,4 @@
-"""GPT-2: what it has of its own; how it behaves as a decoder is in `test_language.py`."""
+"""GPT-2: what it has of its own; how it behaves as a decoder is in `test_heads.py`."""
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
@@ -57,14 +57,17 @@ def test_scores_are_scaled_as_configured(settings: dict[str, Any], scales: list[
     model = BASE.model(**settings)
     seen: list[Tensor] = []
     for layer in model.h:
-        part = layer.cross_attention.query if cross else layer.attention.qkv
+        part = layer.crossattention.q_attn if cross else layer.attn.c_attn
         part.register_forward_hook(lambda module, arguments, result: seen.append(result))
     encoded = states(2, 3)
     output = model(IDS, encoder_hidden_states=encoded, output_attentions=True)
     for i, (layer, scale) in enumerate(zip(model.h, scales, strict=True)):
         if cross:
             query = seen[i].view(2, 5, 4, 8).transpose(1, 2)
-            key, found = layer.cross_attention.project(encoded)[0], output.cross_attentions[i]
+            key, found = (
+                layer.crossattention.c_attn(encoded)[..., :32].view(2, 3, 4, 8).transpose(1, 2),
+                output.cross_attentions[i],
+            )
             mask = torch.ones(5, 3).bool()
         else:
             query, key, _ = seen[i].view(2, 5, 12, 8).transpose(1, 2).split(4, 1)
@@ -78,14 +81,14 @@ def test_what_is_added_to_the_residual_stream_starts_smaller() -> None:
     """Section 2.3: by the root of how many blocks add to it."""
     model = GPT2LMHeadModel(GPT2Config(**{**GPT_SIZES, "n_embd": 128, "n_layer": 8}))
     for layer in model.transformer.h:
-        for weight in (layer.attention.output.weight, layer.feed_forward.down.weight):
+        for weight in (layer.attn.c_proj.weight, layer.mlp.c_proj.weight):
             assert weight.std().item() == pytest.approx(0.02 / 4, rel=0.1)
-        assert layer.attention.qkv.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert layer.attn.c_attn.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_tied_scores_read_the_token_embeddings_backwards() -> None:
     model, untied = LM.model(), LM.model(tie_word_embeddings=False)
-    assert model.lm_head is None
+    assert model.lm_head.weight is model.transformer.wte.weight
     close(model(IDS).logits, model.transformer(IDS).last_hidden_state @ model.transformer.wte.weight.T)
     close(untied(IDS).logits, untied.transformer(IDS).last_hidden_state @ untied.lm_head.weight.T)
 
@@ -164,7 +167,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "another encoder than the cache's": (
         {},
         {"encoder_hidden_states": states(2, 5), "past_key_values": held(tensors=4)},
-        "encoder_hidden_states has 5 positions, and past_key_values was made with 3",
+        "encoder_hidden_states has 5 positions, but past_key_values was made with 3",
     ),
 }
 

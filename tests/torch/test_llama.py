@@ -31,7 +31,7 @@ def rms(x: Tensor, norm: Any) -> Tensor:
     return x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
 
 
-def turned(x: Tensor, frequencies: list[float]) -> Tensor:
+def rotated(x: Tensor, frequencies: list[float]) -> Tensor:
     """Rotate each pair (i, i + D / 2), as a complex number, by its position's angle: (B, H, S, D)."""
     left, right = x.chunk(2, -1)
     angles = torch.arange(x.shape[2])[:, None].float() * torch.tensor(frequencies)
@@ -46,24 +46,24 @@ def reference(model: Any, ids: Tensor) -> Tensor:
     x = base.embed_tokens.weight[ids]
     heads, groups, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     for layer in base.layers:
-        read = rms(x, layer.attention_norm)
-        qkv = layer.attention.qkv(read)
+        read, attention = rms(x, layer.input_layernorm), layer.self_attn
         query, key, value = (
-            part.unflatten(-1, (-1, width)).transpose(1, 2)
-            for part in qkv.split([heads * width, groups * width, groups * width], -1)
+            project(read).unflatten(-1, (-1, width)).transpose(1, 2)
+            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        query, key = (turned(part, config.inverse_frequencies()) for part in (query, key))
+        query, key = (rotated(part, config.inverse_frequencies()) for part in (query, key))
         contexts: list[Tensor] = []
         for head in range(heads):
             group = head // (heads // groups)
             scores = query[:, head] @ key[:, group].transpose(-1, -2) / math.sqrt(width)
             hidden = torch.ones(scores.shape[-2:]).triu(1).bool()
             contexts.append(scores.masked_fill(hidden, -math.inf).softmax(-1) @ value[:, group])
-        x = x + layer.attention.output(torch.cat(contexts, -1))
-        gate, up = layer.feed_forward.gate_up(rms(x, layer.feed_forward_norm)).chunk(2, -1)
-        x = x + layer.feed_forward.down(gate * gate.sigmoid() * up)
-    table = base.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
-    return rms(x, base.norm) @ table.T
+        x = x + attention.o_proj(torch.cat(contexts, -1))
+        read = rms(x, layer.post_attention_layernorm)
+        gate, up = layer.mlp.gate_proj(read), layer.mlp.up_proj(read)
+        x = x + layer.mlp.down_proj(gate * gate.sigmoid() * up)
+    table = base.embed_tokens if config.tie_word_embeddings else model.lm_head
+    return rms(x, base.norm) @ table.weight.T
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -157,7 +157,7 @@ def test_what_cannot_be_computed_is_refused_in_one_line(head: Any, arguments: di
 
 @pytest.mark.parametrize("cls", [LlamaModel, LlamaForCausalLM])
 def test_cross_attention_is_refused_when_the_model_is_built(cls: Any) -> None:
-    with pytest.raises(InputError, match="Llama has no cross-attention; leave add_cross_attention out, or take GPT-2"):
+    with pytest.raises(InputError, match="Llama has no cross-attention; leave add_cross_attention out, or use GPT-2"):
         cls(LlamaConfig(**LLAMA_SIZES, add_cross_attention=True))
 
 

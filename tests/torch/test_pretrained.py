@@ -165,7 +165,7 @@ def test_tied_and_untied_vocabularies(cls: str, tied: bool, tmp_path: Path) -> N
     theirs = peer_model(head, tie_word_embeddings=tied).double()
     theirs.save_pretrained(tmp_path)
     ours = head.cls.from_pretrained(tmp_path)
-    assert (ours.get_submodule("cls.predictions").decoder is None) == tied
+    assert (ours.get_output_embeddings().weight is ours.get_input_embeddings().weight) == tied
     assert_same_outputs(ours, theirs, head)
 
 
@@ -469,10 +469,10 @@ def test_a_new_vocabulary_head_is_initialised_like_a_model_made_anew(tmp_path: P
     checkpoint(tmp_path)
     for tied in (True, False):
         model, message = load_with_warning(BertForMaskedLM, tmp_path, tie_word_embeddings=tied)
-        predictions = model.cls["predictions"]
+        predictions = model.cls.predictions
         assert all(parameter.isfinite().all() for parameter in model.parameters())
         assert torch.equal(predictions.transform.LayerNorm.weight, torch.ones(SIZES["hidden_size"]))
-        assert torch.equal((predictions.bias if tied else predictions.decoder.bias), torch.zeros(SIZES["vocab_size"]))
+        assert torch.equal(predictions.decoder.bias, torch.zeros(SIZES["vocab_size"]))
         assert ("cls.predictions.decoder.weight" in message) == (not tied)
 
 
@@ -481,9 +481,11 @@ def test_an_encoders_weights_make_a_decoder_with_new_cross_attention(tmp_path: P
     checkpoint(tmp_path)
     decoder = {"is_decoder": True, "add_cross_attention": True}
     model, message = load_with_warning(BertLMHeadModel, tmp_path, **decoder)
-    assert "bert.encoder.layer.0.cross_attention.key_value.weight" in message
+    assert "bert.encoder.layer.0.crossattention.self.key.weight" in message
     assert all(parameter.isfinite().all() for parameter in model.parameters())
-    assert torch.equal(model.bert.encoder.layer[0].cross_attention_norm.weight, torch.ones(SIZES["hidden_size"]))
+    assert torch.equal(
+        model.bert.encoder.layer[0].crossattention.output.LayerNorm.weight, torch.ones(SIZES["hidden_size"])
+    )
 
 
 def test_a_checkpoints_numbers_stay_while_a_head_is_initialised(tmp_path: Path) -> None:
@@ -585,13 +587,12 @@ def test_missing_weights_of_the_base_model(cls: Any, tmp_path: Path) -> None:
     text = refuses(
         tmp_path, CheckpointError, f"lacks 2 weights of {cls.__name__}: .*of this architecture and size", cls
     )
-    assert "embeddings.norm.bias" in text
-    assert "encoder.layer.1.feed_forward.down.weight" in text
+    assert all(name in text for name in names)
 
 
-def test_a_missing_part_of_a_stack(tmp_path: Path) -> None:
+def test_a_missing_projection(tmp_path: Path) -> None:
     change(checkpoint(tmp_path), lambda t: t.pop("encoder.layer.0.attention.self.key.weight"))
-    refuses(tmp_path, CheckpointError, r"lacks 1 weights of BertModel: encoder\.layer\.0\.attention\.qkv\.weight")
+    refuses(tmp_path, CheckpointError, r"lacks 1 weights of BertModel: encoder\.layer\.0\.attention\.self\.key\.weight")
 
 
 def test_weights_of_something_else(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Models of a few thousand weights for every model and head, and inputs and labels that fit them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -145,6 +145,10 @@ class Head:
     @property
     def has_choices(self) -> bool:
         return self.cls is bert_heads.BertForMultipleChoice
+
+    def with_settings(self, **settings: Any) -> "Head":
+        """Return the same head configured otherwise."""
+        return replace(self, settings={**self.settings, **settings})
 
     def configuration(self, **changes: Any) -> Any:
         return self.config(**{**self.sizes, **self.settings, **changes})

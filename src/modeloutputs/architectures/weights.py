@@ -20,7 +20,7 @@ class WeightNames:
     """Names whose tensors repeat another's where `tie_word_embeddings` is set, and that other name."""
 
     always_tied: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The same for tensors that are tied whatever the configuration says."""
+    """The same for tensors that are tied whatever the configuration says; others read two where it does not tie."""
 
     fallbacks: Mapping[str, str] = field(default_factory=dict[str, str])
     """Names to read a weight from where a checkpoint lacks its own, in files that hold one table for several."""
@@ -61,3 +61,7 @@ class WeightNames:
     def repeats(self, *, tied: bool) -> Mapping[str, str]:
         """Return names whose tensors repeat another's, and that other name."""
         return {**self.tied, **self.always_tied} if tied else self.always_tied
+
+    def stored_twice(self, *, tied: bool) -> frozenset[str]:
+        """Return names to write though they repeat another's, for readers that expect both."""
+        return frozenset() if tied else frozenset({*self.always_tied, *self.always_tied.values()})

@@ -113,7 +113,11 @@ def short_dtype(dtype: Any) -> str:
         >>> [short_dtype(name) for name in ("float32", "bfloat16", "uint8", "complex64", "bool")]
         ['f32', 'bf16', 'u8', 'c64', 'bool']
     """
-    name = dtype_name(dtype)
+    return _shortened(dtype_name(dtype))
+
+
+@functools.lru_cache(maxsize=64)
+def _shortened(name: str) -> str:
     return name.replace("float", "f").replace("uint", "u").replace("int", "i").replace("complex", "c")
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar, cast
 
+from ..arrays.base import shape_of
+from ..arrays.dtypes import short_dtype
 from ..output.contract import returned_when
 from ..output.nested import children, distinct_arrays, is_array, is_nested
 from ..output.protocol import OutputLike
 from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, schema_of
-from .text import dtype_of, shape_of, summary
+from .text import summary
 
 __all__ = ["FieldRows", "MissingField", "Row", "Size", "StyledText", "TableModel", "table_model"]
 
@@ -147,7 +149,7 @@ def _field_with_entries(name: str, value: Any, schema: Schema) -> FieldRows:
 
 def _row(label: str, value: Any, schema: Schema) -> Row:
     arrays = distinct_arrays(value)
-    dtypes = [dtype_of(array) for array in arrays] or ([] if value is None else [type(value).__name__])
+    dtypes = [short_dtype(array.dtype) for array in arrays] or ([] if value is None else [type(value).__name__])
     devices = [device for array in arrays for device in _or_else([], _devices, array)]
     return Row(_printable(label), _cut(_shape(value, schema)), _listed(dtypes), _listed(devices), _size(value))
 

@@ -1,14 +1,14 @@
 """Outputs and nested values as text: one line per field with dtype and shape, values only on request."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, cast
 
+from ..arrays.base import array_summary
 from ..output.nested import is_array
 
-__all__ = ["dtype_of", "pformat", "shape_of", "summary"]
+__all__ = ["pformat", "summary"]
 
 
 def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
@@ -55,7 +55,7 @@ def summary(value: Any) -> str:
         '(2 x f64[2], None)'
     """
     if is_array(value):
-        return _array(value)
+        return array_summary(value)
     if isinstance(value, (list, tuple)):
         return _sequence(cast("list[Any]", value))
     if isinstance(value, Mapping):
@@ -63,45 +63,6 @@ def summary(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {summary(item)}" for name, item in mapping.items()) + "}"
     text = repr(value) if dataclasses.is_dataclass(value) or len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
     return text.replace("\n", " ")
-
-
-def shape_of(array: Any) -> tuple[Any, ...] | None:
-    """Return the shape of an array; sizes may be None or symbolic, and the result is None if the rank is unknown.
-
-    Examples:
-        >>> import numpy as np
-        >>> shape_of(np.ones((2, 3)))
-        (2, 3)
-    """
-    try:
-        return tuple(array.shape)
-    except (TypeError, ValueError):
-        return None  # a TensorFlow tensor of unknown rank
-
-
-def dtype_of(array: Any) -> str:
-    """Return an array's dtype in short: `f32`, `bf16`, `i64`, `bool`.
-
-    Examples:
-        >>> import numpy as np
-        >>> dtype_of(np.ones(2, np.float32))
-        'f32'
-    """
-    name = str(array.dtype).removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
-    return _short_dtype(name)
-
-
-@functools.lru_cache(maxsize=64)
-def _short_dtype(name: str) -> str:
-    import wadler_lindig
-
-    document = wadler_lindig.array_summary((), name, kind=None)
-    return wadler_lindig.pformat(document).replace(" ", "").removesuffix("[]")  # pyright: ignore[reportUnknownMemberType]
-
-
-def _array(value: Any) -> str:
-    shape = shape_of(value)
-    return f"{dtype_of(value)}[{'...' if shape is None else ','.join(map(str, shape))}]"
 
 
 def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:

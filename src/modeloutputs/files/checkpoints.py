@@ -33,16 +33,21 @@ _HUB_FILES = ("*.json", "*.txt", "*.jinja")
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
-    """Return the folder of a checkpoint: the folder named, else the hub's id of that name, fetched or from its cache.
+    """Return the folder of a checkpoint: a local folder, else one of the hub, from its cache or fetched.
 
     Args:
         name_or_path: folder or hub id.
         revision: branch, tag or commit, of a hub id.
-        weights: fetch them too; configurations and tokenizers do without, which are gigabytes less.
+        weights: whether to fetch the weights too, gigabytes that configurations and tokenizers do not need.
 
     Raises:
-        CheckpointNotFoundError: there is no such folder, and no such id can be had from the hub.
+        CheckpointNotFoundError: there is no such folder, and the hub's checkpoint cannot be fetched.
         MissingDependencyError: it could be a hub id, and huggingface-hub is not installed.
+
+    Examples:
+        >>> Path("checkpoint").mkdir()
+        >>> find_checkpoint("checkpoint").name
+        'checkpoint'
     """
     name, folder = os.fspath(name_or_path), Path(name_or_path)
     if name and folder.is_dir():
@@ -62,7 +67,7 @@ def _from_hub(name: str, revision: str | None, weights: bool) -> Path:
 
 
 def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
-    """Have the hub's library fetch the files of these patterns, those of subfolders left out."""
+    """Fetch the files that match these patterns, except those in subfolders."""
     try:
         from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     except ImportError:
@@ -73,7 +78,7 @@ def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
         folder = snapshot_download(name, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
     except Exception as error:  # noqa: BLE001  # its own errors, and those of whichever HTTP library it uses
         raise CheckpointNotFoundError(
-            f"there is no folder {name!r} here, and no such checkpoint could be had from the hub ({first_line(error)})"
+            f"there is no folder {name!r} here, and it could not be fetched from the hub ({first_line(error)})"
         ) from None
     return Path(folder)
 
@@ -82,7 +87,14 @@ def resolve_within(folder: Path, name: str) -> Path:
     """Return the path of a file that another file names, refusing one that leads out of the folder.
 
     Raises:
-        CheckpointError: the name is absolute or climbs out.
+        CheckpointError: the name is absolute or leads out.
+
+    Examples:
+        >>> resolve_within(Path("checkpoint"), "model.safetensors").as_posix()
+        'checkpoint/model.safetensors'
+        >>> resolve_within(Path("checkpoint"), "../secret")
+        Traceback (most recent call last):
+        modeloutputs.errors.CheckpointError: 'checkpoint' names a file outside itself, '../secret'; it is not followed
     """
     if Path(name).anchor or ".." in Path(name).parts or "\\" in name:
         raise CheckpointError(f"{str(folder)!r} names a file outside itself, {name!r}; it is not followed")
@@ -98,6 +110,11 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointNotFoundError: there is no such file.
         FileFormatError: it is not JSON, or not an object.
+
+    Examples:
+        >>> _ = Path("config.json").write_text('{"model_type": "bert"}')
+        >>> read_json(Path("config.json"))
+        {'model_type': 'bert'}
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +145,7 @@ def map_checkpoint(folder: Path) -> dict[str, MappedTensor] | None:
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Return the name of each tensor's shard, from an index file.
+    """Read an index file: the name of each tensor's shard.
 
     Raises:
         FileFormatError: the file is not an index.

@@ -6,6 +6,7 @@ safetensors library: from a mapping each framework makes tensors without a copy,
 framework one at a time, so that at most one of them is copied to the CPU.
 """
 
+import functools
 import json
 import math
 import mmap
@@ -111,7 +112,7 @@ def map_safetensors(path: Path) -> MappedFile:
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {_METADATA} is not a JSON object")
-    tensors = {name: _tensor(path, name, entry, start, mapping) for name, entry in header.items()}
+    tensors = {name: _parse_tensor(path, name, entry, start, mapping) for name, entry in header.items()}
     _check_coverage(path, tensors, start, size)
     return MappedFile(tensors, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()})
 
@@ -141,7 +142,7 @@ def _read_header(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], int]:
     return cast("dict[str, Any]", header), 8 + length
 
 
-def _tensor(path: Path, name: str, entry: Any, base: int, mapping: mmap.mmap) -> MappedTensor:
+def _parse_tensor(path: Path, name: str, entry: Any, base: int, mapping: mmap.mmap) -> MappedTensor:
     try:
         dtype, shape, start, stop = _parse_entry(entry)
         expected = math.prod(shape) * _itemsize(SAFETENSORS_DTYPES[dtype])
@@ -193,11 +194,17 @@ def nbytes(name: str, array: Any) -> int:
 
 
 def _dtype(name: str, array: Any) -> DType:
-    dtype = DTYPES.get(dtype_name(array.dtype))
-    if dtype is None or dtype.code is None:
+    dtype = _dtype_in_files(array.dtype)
+    if dtype is None:
         known = ", ".join(dtype.name for dtype in SAFETENSORS_DTYPES.values())
         raise InputError(f"{name} is of dtype {dtype_name(array.dtype)}; a safetensors file holds {known}")
     return dtype
+
+
+@functools.cache  # NumPy takes 20 µs to name a dtype
+def _dtype_in_files(dtype: Any) -> DType | None:
+    found = DTYPES.get(dtype_name(dtype))
+    return found if found is not None and found.code else None
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:

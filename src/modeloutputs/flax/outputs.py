@@ -1,7 +1,12 @@
-"""The 15 Flax output classes: which fields each has, in which order, and with which axes.
+"""The 15 Flax output classes: the fields of each, their order and their axes.
 
-As those of PyTorch (`modeloutputs.torch.outputs`), with JAX arrays and without losses, as the page has them: in JAX
-whoever trains computes the loss from the logits. Axis names are explained in `modeloutputs.output.contract`.
+They are the counterparts of the PyTorch classes in `modeloutputs.torch.outputs`, which explains them, with JAX arrays.
+They have no losses, as on the page: in JAX the training step computes the loss from the logits.
+
+Examples:
+    >>> import jax.numpy as jnp
+    >>> FlaxSequenceClassifierOutput(logits=jnp.zeros((2, 3))).check().logits.shape
+    (2, 3)
 """
 
 from dataclasses import field
@@ -30,24 +35,20 @@ __all__ = [
     "FlaxTokenClassifierOutput",
 ]
 
-# One state per layer and, first, the embeddings'; None in place of a layer that was not asked for.
 HiddenStates = tuple[Float[Array, "batch seq hidden"] | None, ...]
 EncoderHiddenStates = tuple[Float[Array, "batch enc_seq hidden"] | None, ...]
 
-# Weights after the softmax, one tensor per layer; None in place of a layer that was not asked for.
 Attentions = tuple[Float[Array, "batch heads seq seq"] | None, ...]
 CachedAttentions = tuple[Float[Array, "batch heads seq past"] | None, ...]
 EncoderAttentions = tuple[Float[Array, "batch enc_heads enc_seq enc_seq"] | None, ...]
 CrossAttentions = tuple[Float[Array, "batch heads seq enc_seq"] | None, ...]
 
-# Keys and values per layer: of the positions seen so far and, where a layer attends to an encoder, of that.
 _States = Float[Array, "batch kv_heads past head_dim"]
 _EncoderStates = Float[Array, "batch kv_heads enc_seq head_dim"]
 PastKeyValues = tuple[tuple[_States, _States] | tuple[_States, _States, _EncoderStates, _EncoderStates], ...]
 
-# A cache of constant shape, as compiled steps want it, under the names that Flax has for its parts: for layer i the
-# arrays "layers.i.cached_key" and "layers.i.cached_value", and "cache_index": how many positions each row has filled.
-# Positions behind those are room.
+# A cache of constant shape, for compiled steps, with Flax's names: for layer i the arrays "layers.i.cached_key" and
+# "layers.i.cached_value", and "cache_index", the number of filled positions of each row. Later positions are unused.
 StaticCache = dict[str, Float[Array, "batch max_length kv_heads head_dim"] | Int[Array, "batch"]]
 
 LastHiddenState = Float[Array, "batch seq hidden"]
@@ -60,7 +61,7 @@ PositionLogits = Float[Array, "batch seq"]
 
 
 class FlaxBaseModelOutput(ModelOutput):
-    """A stack of layers: its last hidden state, and the states and attentions of its layers."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutput`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -68,7 +69,7 @@ class FlaxBaseModelOutput(ModelOutput):
 
 
 class FlaxBaseModelOutputWithPast(ModelOutput):
-    """A decoder that keeps a cache."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPast`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: StaticCache | None = None
@@ -77,7 +78,7 @@ class FlaxBaseModelOutputWithPast(ModelOutput):
 
 
 class FlaxBaseModelOutputWithPooling(ModelOutput):
-    """An encoder that also pools each row into one vector."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPooling`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     pooler_output: PoolerOutput = ALWAYS
@@ -86,7 +87,7 @@ class FlaxBaseModelOutputWithPooling(ModelOutput):
 
 
 class FlaxBaseModelOutputWithPastAndCrossAttentions(ModelOutput):
-    """A decoder that keeps a cache and may attend to an encoder."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPastAndCrossAttentions`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -96,7 +97,7 @@ class FlaxBaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 class FlaxSeq2SeqModelOutput(ModelOutput):
-    """An encoder and its decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqModelOutput`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -109,7 +110,7 @@ class FlaxSeq2SeqModelOutput(ModelOutput):
 
 
 class FlaxCausalLMOutputWithCrossAttentions(ModelOutput):
-    """A language model that predicts each next token, keeps a cache and may attend to an encoder."""
+    """The counterpart of `modeloutputs.torch.CausalLMOutputWithCrossAttentions`."""
 
     logits: VocabLogits = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -119,7 +120,7 @@ class FlaxCausalLMOutputWithCrossAttentions(ModelOutput):
 
 
 class FlaxMaskedLMOutput(ModelOutput):
-    """A language model that fills in masked tokens."""
+    """The counterpart of `modeloutputs.torch.MaskedLMOutput`."""
 
     logits: VocabLogits = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -127,7 +128,7 @@ class FlaxMaskedLMOutput(ModelOutput):
 
 
 class FlaxSeq2SeqLMOutput(ModelOutput):
-    """An encoder and a decoder that predicts each next token."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqLMOutput`."""
 
     logits: VocabLogits = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -140,7 +141,7 @@ class FlaxSeq2SeqLMOutput(ModelOutput):
 
 
 class FlaxNextSentencePredictorOutput(ModelOutput):
-    """Whether the second sentence follows the first: logits of "follows", then of "does not"."""
+    """The counterpart of `modeloutputs.torch.NextSentencePredictorOutput`."""
 
     logits: Float[Array, "batch 2"] = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -148,7 +149,7 @@ class FlaxNextSentencePredictorOutput(ModelOutput):
 
 
 class FlaxSequenceClassifierOutput(ModelOutput):
-    """A class, several classes or a number for each row."""
+    """The counterpart of `modeloutputs.torch.SequenceClassifierOutput`."""
 
     logits: RowLogits = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -156,7 +157,7 @@ class FlaxSequenceClassifierOutput(ModelOutput):
 
 
 class FlaxSeq2SeqSequenceClassifierOutput(ModelOutput):
-    """A class for each row, from an encoder and a decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqSequenceClassifierOutput`."""
 
     logits: RowLogits = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -169,7 +170,7 @@ class FlaxSeq2SeqSequenceClassifierOutput(ModelOutput):
 
 
 class FlaxMultipleChoiceModelOutput(ModelOutput):
-    """A score for each of a row's choices; each choice is a sequence of its own in states and attentions."""
+    """The counterpart of `modeloutputs.torch.MultipleChoiceModelOutput`."""
 
     logits: Float[Array, "batch choices"] = ALWAYS
     hidden_states: tuple[Float[Array, "batch*choices seq hidden"] | None, ...] | None = None
@@ -177,7 +178,7 @@ class FlaxMultipleChoiceModelOutput(ModelOutput):
 
 
 class FlaxTokenClassifierOutput(ModelOutput):
-    """A class for each token."""
+    """The counterpart of `modeloutputs.torch.TokenClassifierOutput`."""
 
     logits: TokenLogits = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -185,7 +186,7 @@ class FlaxTokenClassifierOutput(ModelOutput):
 
 
 class FlaxQuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends: a score for each token as either."""
+    """The counterpart of `modeloutputs.torch.QuestionAnsweringModelOutput`."""
 
     start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
@@ -194,7 +195,7 @@ class FlaxQuestionAnsweringModelOutput(ModelOutput):
 
 
 class FlaxSeq2SeqQuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends, from an encoder and a decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqQuestionAnsweringModelOutput`."""
 
     start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
     end_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)

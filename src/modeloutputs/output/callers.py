@@ -1,8 +1,8 @@
 """Distinguishes `for name in output` from `a, b = output` by the caller's bytecode; recognises `tf.nest`.
 
-CPython only: the instruction that the calling frame is executing says which it is. Elsewhere (another
-interpreter, a compiler that traces the call) the answer is "not unpacking" and dictionary behaviour stands.
-One pattern is taken for unpacking though it is none: a lazy iterator that iterates outputs while itself being unpacked,
+This works in CPython, where the instruction that the calling frame executes tells them apart. In other interpreters,
+and while a compiler traces the call, nothing counts as unpacking and outputs iterate as dictionaries do.
+There is one false positive: a lazy iterator that iterates outputs while it is itself unpacked, as in
 `a, b = map(list, outputs)`; write `a, b = [list(o) for o in outputs]`.
 """
 
@@ -35,16 +35,16 @@ _BUILDS = frozenset(
 
 
 def is_rebuilding(frame: FrameType) -> bool:
-    """Whether it is TensorFlow, putting a tree together again, that assigns a field.
+    """Return whether the frame is `tf.nest` rebuilding a structure.
 
-    It assigns each value that the tree has by key, None too: a gradient that there is not, say. Where that removed the
-    field, the tree would have one place less than the one that it is held beside.
+    It assigns every value by key, including None, such as a missing gradient. If None removed the field then, the
+    rebuilt structure would no longer match the original.
     """
     return frame.f_globals.get("__name__") == "tensorflow.python.util.nest_util"
 
 
 def is_unpacking(frame: FrameType, iterated: object) -> bool:
-    """Whether the instruction that `frame` is executing unpacks what is being iterated."""
+    """Return whether the instruction that a frame is executing unpacks the object that is being iterated."""
     if sys.implementation.name != "cpython":
         return False
     instruction = frame.f_code.co_code[frame.f_lasti]
@@ -54,7 +54,10 @@ def is_unpacking(frame: FrameType, iterated: object) -> bool:
 
 
 def _is_starred(frame: FrameType, iterated: object) -> bool:
-    """Tell `f(*output)` from a call of other starred arguments whose callee iterates the output, by what was loaded."""
+    """Return whether a call is `f(*output)`, and not one with other starred arguments whose callee iterates the output.
+
+    The instruction before the call loaded or built the starred argument.
+    """
     previous = [i for i in dis.get_instructions(frame.f_code) if i.offset < frame.f_lasti and i.opname != "CACHE"][-1]
     if previous.opcode in _BUILDS:
         return False

@@ -1,8 +1,13 @@
-"""The 18 TensorFlow output classes: which fields each has, in which order, and with which axes.
+"""The 18 TensorFlow output classes: the fields of each, their order and their axes.
 
-As those of PyTorch (`modeloutputs.torch.outputs`), with two differences, both the page's: losses are not reduced but in
-the two classes that say so, and a cache is a list with one tensor per layer, keys and values stacked. Axis names are
-explained in `modeloutputs.output.contract`.
+They are the counterparts of the PyTorch classes in `modeloutputs.torch.outputs`, which explains them. As on the page
+they differ in two points: losses are not reduced, except for those annotated with `BatchLoss`, and a cache is a list
+with one tensor per layer, keys and values stacked.
+
+Examples:
+    >>> import tensorflow as tf
+    >>> TFSequenceClassifierOutput(logits=tf.zeros((2, 3))).check().logits.shape
+    TensorShape([2, 3])
 """
 
 from dataclasses import field
@@ -34,22 +39,20 @@ __all__ = [
     "TFTokenClassifierOutput",
 ]
 
-# One loss for each label that counts; for each row; or, of the batch, one number with an axis.
+# One loss for each label that counts; for each row; or for the batch, one number with an axis of its own.
 LabelLosses = Float[Tensor, "n"]
 RowLosses = Float[Tensor, "batch"]
 BatchLoss = Float[Tensor, "1"] | Float[Tensor, "parts"]
 
-# One state per layer and, first, the embeddings'; None in place of a layer that was not asked for.
 HiddenStates = tuple[Float[Tensor, "batch seq hidden"] | None, ...]
 EncoderHiddenStates = tuple[Float[Tensor, "batch enc_seq hidden"] | None, ...]
 
-# Weights after the softmax, one tensor per layer; None in place of a layer that was not asked for.
 Attentions = tuple[Float[Tensor, "batch heads seq seq"] | None, ...]
 CachedAttentions = tuple[Float[Tensor, "batch heads seq past"] | None, ...]
 EncoderAttentions = tuple[Float[Tensor, "batch enc_heads enc_seq enc_seq"] | None, ...]
 CrossAttentions = tuple[Float[Tensor, "batch heads seq enc_seq"] | None, ...]
 
-# Per layer key and value, stacked; where the layer attends to an encoder, a pair: that and the encoder's.
+# Per layer the stacked keys and values; a layer that attends to an encoder has a pair, its own and the encoder's.
 _States = Float[Tensor, "2 batch kv_heads past head_dim"]
 _EncoderStates = Float[Tensor, "2 batch kv_heads enc_seq head_dim"]
 SelfPastKeyValues = list[_States]
@@ -65,7 +68,7 @@ PositionLogits = Float[Tensor, "batch seq"]
 
 
 class TFBaseModelOutput(ModelOutput):
-    """A stack of layers: its last hidden state, and the states and attentions of its layers."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutput`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -73,7 +76,7 @@ class TFBaseModelOutput(ModelOutput):
 
 
 class TFBaseModelOutputWithPooling(ModelOutput):
-    """An encoder that also pools each row into one vector."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPooling`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     pooler_output: PoolerOutput = ALWAYS
@@ -82,7 +85,7 @@ class TFBaseModelOutputWithPooling(ModelOutput):
 
 
 class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
-    """A decoder that pools, keeps a cache and may attend to an encoder."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPoolingAndCrossAttentions`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     pooler_output: PoolerOutput = ALWAYS
@@ -93,7 +96,7 @@ class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 class TFBaseModelOutputWithPast(ModelOutput):
-    """A decoder that keeps a cache."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPast`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: SelfPastKeyValues | None = None
@@ -102,7 +105,7 @@ class TFBaseModelOutputWithPast(ModelOutput):
 
 
 class TFBaseModelOutputWithPastAndCrossAttentions(ModelOutput):
-    """A decoder that keeps a cache and may attend to an encoder."""
+    """The counterpart of `modeloutputs.torch.BaseModelOutputWithPastAndCrossAttentions`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -112,7 +115,7 @@ class TFBaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 class TFSeq2SeqModelOutput(ModelOutput):
-    """An encoder and its decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqModelOutput`."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -125,7 +128,7 @@ class TFSeq2SeqModelOutput(ModelOutput):
 
 
 class TFCausalLMOutput(ModelOutput):
-    """A language model that predicts each next token and keeps no cache."""
+    """The counterpart of `modeloutputs.torch.CausalLMOutput`."""
 
     loss: LabelLosses | None = None
     logits: VocabLogits = ALWAYS
@@ -134,7 +137,7 @@ class TFCausalLMOutput(ModelOutput):
 
 
 class TFCausalLMOutputWithCrossAttentions(ModelOutput):
-    """A language model that predicts each next token, keeps a cache and may attend to an encoder."""
+    """The counterpart of `modeloutputs.torch.CausalLMOutputWithCrossAttentions`."""
 
     loss: LabelLosses | None = None
     logits: VocabLogits = ALWAYS
@@ -145,7 +148,7 @@ class TFCausalLMOutputWithCrossAttentions(ModelOutput):
 
 
 class TFCausalLMOutputWithPast(ModelOutput):
-    """A language model that predicts each next token and keeps a cache."""
+    """The counterpart of `modeloutputs.torch.CausalLMOutputWithPast`."""
 
     loss: LabelLosses | None = None
     logits: VocabLogits = ALWAYS
@@ -155,7 +158,7 @@ class TFCausalLMOutputWithPast(ModelOutput):
 
 
 class TFMaskedLMOutput(ModelOutput):
-    """A language model that fills in masked tokens."""
+    """The counterpart of `modeloutputs.torch.MaskedLMOutput`."""
 
     loss: LabelLosses | None = None
     logits: VocabLogits = ALWAYS
@@ -164,7 +167,7 @@ class TFMaskedLMOutput(ModelOutput):
 
 
 class TFSeq2SeqLMOutput(ModelOutput):
-    """An encoder and a decoder that predicts each next token."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqLMOutput`."""
 
     loss: LabelLosses | None = None
     logits: VocabLogits = ALWAYS
@@ -178,7 +181,7 @@ class TFSeq2SeqLMOutput(ModelOutput):
 
 
 class TFNextSentencePredictorOutput(ModelOutput):
-    """Whether the second sentence follows the first: logits of "follows", then of "does not"."""
+    """The counterpart of `modeloutputs.torch.NextSentencePredictorOutput`."""
 
     loss: LabelLosses | None = field(default=None, metadata={"returned_when": "next_sentence_label is passed"})
     logits: Float[Tensor, "batch 2"] = ALWAYS
@@ -187,7 +190,7 @@ class TFNextSentencePredictorOutput(ModelOutput):
 
 
 class TFSequenceClassifierOutput(ModelOutput):
-    """A class, several classes or a number for each row."""
+    """The counterpart of `modeloutputs.torch.SequenceClassifierOutput`."""
 
     loss: RowLosses | None = None
     logits: RowLogits = ALWAYS
@@ -196,7 +199,7 @@ class TFSequenceClassifierOutput(ModelOutput):
 
 
 class TFSeq2SeqSequenceClassifierOutput(ModelOutput):
-    """A class for each row, from an encoder and a decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqSequenceClassifierOutput`."""
 
     loss: BatchLoss | None = None
     logits: RowLogits = ALWAYS
@@ -209,7 +212,7 @@ class TFSeq2SeqSequenceClassifierOutput(ModelOutput):
 
 
 class TFMultipleChoiceModelOutput(ModelOutput):
-    """A score for each of a row's choices; each choice is a sequence of its own in states and attentions."""
+    """The counterpart of `modeloutputs.torch.MultipleChoiceModelOutput`."""
 
     loss: RowLosses | None = None
     logits: Float[Tensor, "batch choices"] = ALWAYS
@@ -218,7 +221,7 @@ class TFMultipleChoiceModelOutput(ModelOutput):
 
 
 class TFTokenClassifierOutput(ModelOutput):
-    """A class for each token."""
+    """The counterpart of `modeloutputs.torch.TokenClassifierOutput`."""
 
     loss: LabelLosses | None = None
     logits: TokenLogits = ALWAYS
@@ -227,7 +230,7 @@ class TFTokenClassifierOutput(ModelOutput):
 
 
 class TFQuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends: a score for each token as either."""
+    """The counterpart of `modeloutputs.torch.QuestionAnsweringModelOutput`."""
 
     loss: RowLosses | None = field(
         default=None, metadata={"returned_when": "start_positions and end_positions are passed"}
@@ -239,7 +242,7 @@ class TFQuestionAnsweringModelOutput(ModelOutput):
 
 
 class TFSeq2SeqQuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends, from an encoder and a decoder."""
+    """The counterpart of `modeloutputs.torch.Seq2SeqQuestionAnsweringModelOutput`."""
 
     loss: BatchLoss | None = field(
         default=None, metadata={"returned_when": "start_positions and end_positions are passed"}

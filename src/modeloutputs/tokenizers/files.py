@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CheckpointNotFoundError, FileFormatError
 from ..files.checkpoints import read_json
+from ..files.git_lfs import check_not_lfs_pointer
 from .special import SPECIAL_TOKENS, read_token
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _read_optional(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    check_not_lfs_pointer(path)  # it would be read as a vocabulary of three tokens
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ except ImportError:
 
 from typing import TYPE_CHECKING
 
-from .._lazy import names_later
+from .._lazy import lazy_attributes
 from .cache import Cache
 from .outputs import (
     BaseModelOutput,
@@ -126,7 +126,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # to a type checker this would say that every name is there
-    __getattr__, __dir__ = names_later(
+    __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),

@@ -27,6 +27,7 @@ __all__ = [
     "apply_rotary",
     "attend",
     "build_mask",
+    "check_mask",
     "compute_dtype",
     "is_unmasked",
     "rotary_cos_sin",
@@ -51,10 +52,8 @@ def is_unmasked(mask: Tensor | None) -> bool:
     return mask is None or (has_concrete_values(mask) and bool((mask != 0).all()))
 
 
-def build_mask(
-    mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool, heads: int | None = None
-) -> AttentionMask:
-    """Turn a caller's mask into what `attend` takes.
+def build_mask(mask: Tensor | None, queries: int, keys: int, like: Tensor, *, causal: bool) -> AttentionMask:
+    """Turn a caller's mask, which `check_mask` has seen, into what `attend` takes.
 
     Args:
         mask: non-zero where a key is seen; (B, K), or (B, Q, K) or (B, H, Q, K), which say everything: `causal` is
@@ -63,15 +62,9 @@ def build_mask(
         keys: K; the last Q of them are the queries' own positions.
         like: a tensor on the device, and of the dtype, that attention computes in.
         causal: hide from each query the positions after its own.
-        heads: H, where known.
-
-    Raises:
-        InputError: the mask's shape fits neither.
     """
-    if mask is not None:
-        _check_mask(mask, like.shape[0], queries, keys, heads)
-        if mask.dim() > 2:
-            return AttentionMask(_bias(mask.unsqueeze(1) if mask.dim() == 3 else mask, like))
+    if mask is not None and mask.dim() > 2:
+        return AttentionMask(_bias(mask.unsqueeze(1) if mask.dim() == 3 else mask, like))
     causal = causal and bool(queries > 1)  # a single last query comes after every key
     if is_unmasked(mask):
         if not causal or queries == keys:
@@ -84,14 +77,21 @@ def build_mask(
     return AttentionMask(_bias(seen, like))
 
 
-def _check_mask(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> None:
+def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: int | None = None) -> None:
+    """Refuse a mask that is not (rows, keys), (rows, queries, keys) or (rows or 1, heads or 1, queries, keys).
+
+    Raises:
+        InputError: the mask has another shape, or negative values.
+    """
+    if mask is None:
+        return
     shape = tuple(mask.shape)
     fits = shape in ((rows, keys), (rows, queries, keys))
     if mask.dim() == 4:
         fits = shape[0] in (1, rows) and shape[2:] == (queries, keys) and (not heads or shape[1] in (1, heads))
     if not fits:
         raise InputError(
-            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
+            f"attention mask has shape {shape}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
     if values_on_cpu(mask) and mask.is_floating_point() and mask.min() < 0:
@@ -291,7 +291,10 @@ class Attention(nn.Module):
         if len(results) < len(projections):  # slices of one matrix
             results = split_columns(results[0], [heads * self.head_dim for _, heads in projections])
         rows, length = states.shape[:2]
-        return [result.view(rows, length, -1, self.head_dim).transpose(1, 2) for result in results]
+        return [
+            result.view(rows, length, heads, self.head_dim).transpose(1, 2)
+            for result, (_, heads) in zip(results, projections, strict=True)
+        ]
 
     def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights."""

@@ -52,7 +52,14 @@ class GenerateOutput(ModelOutput):
     encoder_attentions: tuple[Float[Tensor, "batch enc_heads enc_seq enc_seq"] | None, ...] | None = None
 
     def new_tokens(self) -> list[Tensor]:
-        """Return each row's new tokens, without padding."""
+        """Return each row's new tokens, without padding.
+
+        Examples:
+            >>> generated = torch.tensor([[False, True, True], [False, True, False]])
+            >>> sequences = torch.tensor([[1, 5, 6], [2, 7, 0]])
+            >>> GenerateOutput(sequences=sequences, attention_mask=sequences != 0, generated=generated).new_tokens()
+            [tensor([5, 6]), tensor([7])]
+        """
         return [row[new] for row, new in zip(self.sequences, self.generated, strict=True)]
 
 

@@ -1,7 +1,12 @@
-"""The 19 PyTorch output classes: which fields each has, in which order, and with which axes.
+"""The 19 PyTorch output classes: the fields of each, their order and their axes.
 
-Axis names are explained in `modeloutputs.output.contract`, when a field is returned by `modeloutputs classes`.
-A field that a model always fills is annotated without None, one that a flag or labels fill with it.
+`modeloutputs.output.contract` explains the axis names; `modeloutputs classes` prints what fills each field. A field
+that a model always fills is annotated without None, a field that a flag or labels fill is `| None`.
+
+Examples:
+    >>> import torch
+    >>> SequenceClassifierOutput(logits=torch.zeros(2, 3)).check().logits.shape
+    torch.Size([2, 3])
 """
 
 from dataclasses import field
@@ -34,11 +39,11 @@ __all__ = [
     "TokenClassifierOutput",
 ]
 
-# A mean over what the labels count. 0-d, where the page writes (1,): so every loss function of PyTorch returns it.
-# Of outputs that were concatenated, or gathered from several devices, one for each part.
+# The mean over the labels that count. 0-d, as PyTorch's loss functions return it, although the page says (1,).
+# Outputs that were concatenated, or gathered from several devices, have one for each part.
 Loss = Float[Tensor, ""] | Float[Tensor, "parts"]
 
-# One state per layer and, first, the embeddings'; None in place of a layer that was not asked for.
+# The embeddings' state, then one per layer; None in place of a layer that was not asked for.
 HiddenStates = tuple[Float[Tensor, "batch seq hidden"] | None, ...]
 EncoderHiddenStates = tuple[Float[Tensor, "batch enc_seq hidden"] | None, ...]
 
@@ -48,7 +53,7 @@ CachedAttentions = tuple[Float[Tensor, "batch heads seq past"] | None, ...]
 EncoderAttentions = tuple[Float[Tensor, "batch enc_heads enc_seq enc_seq"] | None, ...]
 CrossAttentions = tuple[Float[Tensor, "batch heads seq enc_seq"] | None, ...]
 
-# Keys and values per layer: of the positions seen so far and, where a layer attends to an encoder, of that.
+# Keys and values per layer, of all positions so far; a layer that attends to an encoder has the encoder's too.
 _States = Float[Tensor, "batch kv_heads past head_dim"]
 _EncoderStates = Float[Tensor, "batch kv_heads enc_seq head_dim"]
 SelfPastKeyValues = tuple[tuple[_States, _States], ...]
@@ -64,7 +69,7 @@ PositionLogits = Float[Tensor, "batch seq"]
 
 
 class BaseModelOutput(ModelOutput):
-    """A stack of layers: its last hidden state, and the states and attentions of its layers."""
+    """A stack of layers: its last hidden state, and the hidden states and attentions of its layers."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -81,7 +86,7 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 
 class BaseModelOutputWithCrossAttentions(ModelOutput):
-    """A stack that attends to an encoder and keeps no cache."""
+    """A stack with cross-attention and without a cache."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     hidden_states: HiddenStates | None = None
@@ -90,7 +95,7 @@ class BaseModelOutputWithCrossAttentions(ModelOutput):
 
 
 class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
-    """A decoder that pools, keeps a cache and may attend to an encoder."""
+    """A decoder with a pooler and a cache, and possibly cross-attention."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     pooler_output: PoolerOutput = ALWAYS
@@ -101,7 +106,7 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 class BaseModelOutputWithPast(ModelOutput):
-    """A decoder that keeps a cache."""
+    """A decoder with a cache."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -110,7 +115,7 @@ class BaseModelOutputWithPast(ModelOutput):
 
 
 class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
-    """A decoder that keeps a cache and may attend to an encoder."""
+    """A decoder with a cache, and possibly cross-attention."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -120,7 +125,7 @@ class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
 
 
 class Seq2SeqModelOutput(ModelOutput):
-    """An encoder and its decoder."""
+    """An encoder-decoder model without a head."""
 
     last_hidden_state: LastHiddenState = ALWAYS
     past_key_values: PastKeyValues | None = None
@@ -133,7 +138,7 @@ class Seq2SeqModelOutput(ModelOutput):
 
 
 class CausalLMOutput(ModelOutput):
-    """A language model that predicts each next token and keeps no cache."""
+    """A causal language model without a cache."""
 
     loss: Loss | None = None
     logits: VocabLogits = ALWAYS
@@ -142,7 +147,7 @@ class CausalLMOutput(ModelOutput):
 
 
 class CausalLMOutputWithCrossAttentions(ModelOutput):
-    """A language model that predicts each next token, keeps a cache and may attend to an encoder."""
+    """A causal language model with a cache, and possibly cross-attention."""
 
     loss: Loss | None = None
     logits: VocabLogits = ALWAYS
@@ -153,7 +158,7 @@ class CausalLMOutputWithCrossAttentions(ModelOutput):
 
 
 class CausalLMOutputWithPast(ModelOutput):
-    """A language model that predicts each next token and keeps a cache."""
+    """A causal language model with a cache."""
 
     loss: Loss | None = None
     logits: VocabLogits = ALWAYS
@@ -163,7 +168,7 @@ class CausalLMOutputWithPast(ModelOutput):
 
 
 class MaskedLMOutput(ModelOutput):
-    """A language model that fills in masked tokens."""
+    """A masked language model."""
 
     loss: Loss | None = None
     logits: VocabLogits = ALWAYS
@@ -172,7 +177,7 @@ class MaskedLMOutput(ModelOutput):
 
 
 class Seq2SeqLMOutput(ModelOutput):
-    """An encoder and a decoder that predicts each next token."""
+    """An encoder-decoder language model."""
 
     loss: Loss | None = None
     logits: VocabLogits = ALWAYS
@@ -186,7 +191,7 @@ class Seq2SeqLMOutput(ModelOutput):
 
 
 class NextSentencePredictorOutput(ModelOutput):
-    """Whether the second sentence follows the first: logits of "follows", then of "does not"."""
+    """Next sentence prediction: the logits of "is the next sentence", then of "is not"."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "next_sentence_label is passed"})
     logits: Float[Tensor, "batch 2"] = ALWAYS
@@ -195,7 +200,7 @@ class NextSentencePredictorOutput(ModelOutput):
 
 
 class SequenceClassifierOutput(ModelOutput):
-    """A class, several classes or a number for each row."""
+    """Classification or regression of each row."""
 
     loss: Loss | None = None
     logits: RowLogits = ALWAYS
@@ -204,7 +209,7 @@ class SequenceClassifierOutput(ModelOutput):
 
 
 class Seq2SeqSequenceClassifierOutput(ModelOutput):
-    """A class for each row, from an encoder and a decoder."""
+    """Classification of each row by an encoder-decoder model."""
 
     loss: Loss | None = None
     logits: RowLogits = ALWAYS
@@ -218,7 +223,7 @@ class Seq2SeqSequenceClassifierOutput(ModelOutput):
 
 
 class MultipleChoiceModelOutput(ModelOutput):
-    """A score for each of a row's choices; each choice is a sequence of its own in states and attentions."""
+    """A score for each choice of a row; in states and attentions each choice is a sequence of its own."""
 
     loss: Loss | None = None
     logits: Float[Tensor, "batch choices"] = ALWAYS
@@ -227,7 +232,7 @@ class MultipleChoiceModelOutput(ModelOutput):
 
 
 class TokenClassifierOutput(ModelOutput):
-    """A class for each token."""
+    """Classification of each token."""
 
     loss: Loss | None = None
     logits: TokenLogits = ALWAYS
@@ -236,7 +241,7 @@ class TokenClassifierOutput(ModelOutput):
 
 
 class QuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends: a score for each token as either."""
+    """Extractive question answering: the scores of each token as the start and as the end of the answer."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
     start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)
@@ -246,7 +251,7 @@ class QuestionAnsweringModelOutput(ModelOutput):
 
 
 class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
-    """Where the answer starts and where it ends, from an encoder and a decoder."""
+    """Extractive question answering by an encoder-decoder model."""
 
     loss: Loss | None = field(default=None, metadata={"returned_when": "start_positions and end_positions are passed"})
     start_logits: PositionLogits = field(default=ALWAYS, metadata=PAD_WITH_NEG_INF)

@@ -197,8 +197,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             self,
             {name: shape for name, shape in shapes.items() if name not in optional},
             closed=cls is type(self),  # a subclass may have weights of its own
-            # Where the scores are tied, what is tied besides is known to be; else the peer reads each name.
-            repeated=() if self.config.tie_word_embeddings else names.always_tied.values(),
+            repeated=names.stored_twice(tied=self.config.tie_word_embeddings),
         )
 
     def _save_extras(self, folder: Path) -> None:

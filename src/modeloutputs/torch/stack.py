@@ -16,6 +16,7 @@ from .attention import (
     AttentionMask,
     PositionEmbeddings,
     build_mask,
+    check_mask,
     compute_dtype,
 )
 from .cache import Cache, CacheUpdate, PastKeyValues, check_cache, cross_length, past_length
@@ -67,7 +68,7 @@ class Call:
     ) -> LayerContext:
         """Return the inputs of the layers that are given the embeddings `hidden` (B, S, hidden)."""
         keys = self.past + self.length
-        mask = build_mask(self.attention_mask, self.length, keys, hidden, causal=settings.causal, heads=settings.heads)
+        mask = build_mask(self.attention_mask, self.length, keys, hidden, causal=settings.causal)
         cache = None
         if self.past_key_values is not None or self.use_cache:
             cache = CacheUpdate(self.past_key_values, self.length, self.limit, kept=self.use_cache)
@@ -119,6 +120,7 @@ class Stack(nn.ModuleList):
         length: int,
         limit: int,
         *,
+        attention_mask: Tensor | None = None,
         past_key_values: PastKeyValues | None = None,
         encoder_hidden_states: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
@@ -132,6 +134,7 @@ class Stack(nn.ModuleList):
             rows: rows of the batch.
             length: positions of this call.
             limit: positions that the model can hold.
+            attention_mask: see `modeloutputs.torch.arguments`, or None.
             past_key_values: the cache, or None.
             encoder_hidden_states: (B, E, hidden), or None.
             encoder_attention_mask: (B, E), or None.
@@ -143,12 +146,17 @@ class Stack(nn.ModuleList):
             InputError: an input of wrong shape, dtype or range, or that this stack has no use for.
         """
         self._check_cache(past_key_values, rows)
-        check_length(length, past_length(past_key_values), limit)
-        self._check_encoder(encoder_hidden_states, encoder_attention_mask, past_key_values, rows)
+        past = past_length(past_key_values)
+        check_length(length, past, limit)
+        check_mask(attention_mask, rows, length, past + length, self.settings.heads)
+        encoded = self._check_encoder(encoder_hidden_states, encoder_attention_mask, past_key_values, rows)
+        if encoded is not None:
+            check_mask(encoder_attention_mask, rows, length, encoded)
         return Call(
             rows=rows,
             length=length,
             limit=limit,
+            attention_mask=attention_mask,
             past_key_values=past_key_values,
             encoder_hidden_states=encoder_hidden_states,
             encoder_attention_mask=encoder_attention_mask,
@@ -180,12 +188,15 @@ class Stack(nn.ModuleList):
                 return key.weight
         return next(weight for weight in self.parameters() if weight.is_floating_point())
 
-    def _check_encoder(self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int) -> None:
+    def _check_encoder(
+        self, states: Tensor | None, mask: Tensor | None, past: PastKeyValues | None, rows: int
+    ) -> int | None:
+        """Check an encoder's states and return how many positions there are of it, cached or not; None if none."""
         cached = cross_length(past)
         if states is None:
             if mask is not None and cached is None:
                 raise InputError("encoder_attention_mask was passed without encoder_hidden_states; pass both")
-            return
+            return cached
         if not self.settings.cross_attention:
             raise InputError(
                 "encoder_hidden_states was passed to a model without cross-attention; "
@@ -197,6 +208,7 @@ class Stack(nn.ModuleList):
                 f"encoder_hidden_states has {states.shape[1]} positions, but past_key_values was made with {cached}; "
                 "pass the same encoder output in every step"
             )
+        return states.shape[1]
 
     def forward(
         self,

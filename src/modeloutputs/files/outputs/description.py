@@ -204,7 +204,7 @@ class _Parser:
         entry = _expect(dict, entry)
         fields: list[str] = [_expect(str, name) for name in _expect(list, entry["fields"])]
         structure = _expect(dict, entry["structure"])
-        _check_names(_expect(str, entry["class"]), fields, structure)
+        _check_class(_expect(str, entry["class"]), fields, structure)
         self.fields.update(fields)
         values = {name: self.value(node, depth) for name, node in structure.items()}
         return SavedOutput(entry["class"], tuple(fields), values)
@@ -234,7 +234,7 @@ def _expect(kind: type, value: Any) -> Any:
     return value
 
 
-def _check_names(name: str, fields: list[str], present: Collection[str]) -> None:
+def _check_class(name: str, fields: list[str], present: Collection[str]) -> None:
     if len(name) > _MAX_CLASS_NAME or not name.isprintable():
         raise ValueError(f"{name[:60]!r} is not the name of a class")
     faults: dict[str, Collection[str]] = {

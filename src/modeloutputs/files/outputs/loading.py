@@ -63,7 +63,7 @@ def load(
     check_names("fields", fields or (), known, repr(os.fspath(path)))
     check_names("drop", drop, saved.nested_fields, repr(os.fspath(path)))
     backend = backend_named(framework) if framework else _default_backend(saved.framework)
-    restorer = _Restorer(_Arrays(saved.tensors, backend), framework, drop)
+    restorer = _Restorer(_LazyArrays(saved.tensors, backend), framework, drop)
     outputs = [restorer.output(output, output.values if fields is None else fields) for output in saved.outputs]
     return outputs if saved.several else outputs[0]
 
@@ -75,7 +75,7 @@ def _default_backend(framework: str | None) -> Backend:
         return backend_named("numpy")
 
 
-class _Arrays:
+class _LazyArrays:
     """The arrays of a file by name, each made when it is first asked for."""
 
     def __init__(self, tensors: Mapping[str, MappedTensor], backend: Backend) -> None:
@@ -102,7 +102,7 @@ class _Arrays:
 class _Restorer:
     """Builds outputs from their descriptions."""
 
-    def __init__(self, arrays: _Arrays, framework: str | None, drop: Collection[str]) -> None:
+    def __init__(self, arrays: _LazyArrays, framework: str | None, drop: Collection[str]) -> None:
         self._arrays, self._framework, self._drop = arrays, framework, drop
         self._classes: dict[tuple[str, tuple[str, ...]], type[ModelOutput]] = {}
 
