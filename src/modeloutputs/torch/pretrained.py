@@ -236,8 +236,8 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
         self.pack_weights()
         return moved
 
-    def __setstate__(self, state: dict[str, Any]) -> None:  # pyright: ignore[reportUnknownMemberType]
-        super().__setstate__(state)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        cast("Any", super()).__setstate__(state)
         self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:
