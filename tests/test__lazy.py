@@ -27,7 +27,7 @@ def test_every_public_name_is_there_and_listed(package: Any):
 
 
 @pytest.mark.parametrize("package", packages(), ids=lambda package: package.__name__)
-def test_a_name_that_is_not_there_is_an_attribute_error(package: Any):
+def test_an_unknown_name_is_an_attribute_error(package: Any):
     with pytest.raises(AttributeError, match=rf"^module '{package.__name__}' has no attribute 'BertModell'$"):
         package.BertModell  # noqa: B018  # reading it is what is tested
 

@@ -65,7 +65,7 @@ def test_the_module_of_outputs_is_the_folders(name: str):
     assert sorted(outputs.__all__) == sorted(PAGE[name])
 
 
-def test_what_is_not_installed_is_refused_with_the_extra_to_install():
+def test_a_missing_framework_is_refused_naming_its_extra():
     assert not ABSENT.is_installed
     with pytest.raises(MissingDependencyError, match=r"^Nothing is not installed; install modeloutputs\[nothing\]$"):
         ABSENT.import_outputs()

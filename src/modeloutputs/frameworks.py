@@ -8,7 +8,7 @@ from types import ModuleType
 
 from .errors import MissingDependencyError
 
-__all__ = ["FRAMEWORKS", "Framework"]
+__all__ = ["FRAMEWORKS", "NICKNAMES", "Framework"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,11 @@ FRAMEWORKS = {
         Framework("jax", "Flax", "Flax", "flax"),
     )
 }
+
+NICKNAMES = {
+    "pt": "torch",
+    "np": "numpy",
+    "jax": "jax",
+    "tf": "tensorflow",
+}
+"""Libraries of arrays by the names that `return_tensors` of tokenizers takes."""

@@ -245,7 +245,7 @@ def test_llamas_spaces_and_bytes_come_as_they_are(generate: Call, tmp_path: Path
     ("arguments", "message"),
     [
         ((), "no prompt was given; pass --prompt, or --file with a path or - for standard input"),
-        (("--prompt", "a", "--file", "-"), "--file was given together with --prompt; use one of the ways"),
+        (("--prompt", "a", "--file", "-"), "--file was given together with --prompt; use one of them"),
         (("--file", "/nowhere/at/all"), "'/nowhere/at/all' cannot be read: No such file or directory"),
         (("--file", "-"), "'-' holds no text"),
         (("--prompt", "a", "--top-p", "1.5", "--do-sample"), "top_p is 1.5; expected a number above 0 and at most 1"),
@@ -275,8 +275,8 @@ def test_settings_are_refused_before_weights_are_read(gpt2: str, generate: Call,
 
 
 def test_a_model_without_pytorch(generate: Call, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "modeloutputs.cli.continuing", None)
-    monkeypatch.delattr(sys.modules["modeloutputs.cli"], "continuing", raising=False)
+    monkeypatch.setitem(sys.modules, "modeloutputs.cli.session", None)
+    monkeypatch.delattr(sys.modules["modeloutputs.cli"], "session", raising=False)
     done = generate("--model", "anything", "--prompt", "a")
     assert done.status == 1
     assert done.err.startswith("error: running a model needs modeloutputs[torch]")

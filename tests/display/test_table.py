@@ -128,7 +128,7 @@ def test_axes_without_fitting_names_are_plain(name: str, value: Any, expected: s
         ("line\nline\x1b[31m", r"'line\nline\x1b[31m'", "str"),
     ],
 )
-def test_what_is_no_array_is_described_with_its_type(value: Any, expected: str, kind: str):
+def test_values_that_are_not_arrays_are_described_by_their_type(value: Any, expected: str, kind: str):
     row = field(Shown(anything=value), "anything").row
     assert (text(row.shape), row.dtype, row.device, row.size) == (expected, kind, "", None)
 

@@ -23,6 +23,7 @@ from modeloutputs.torch import outputs
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import BaseModelOutput, CausalLMOutputWithPast, MaskedLMOutput
 
+from ..support.compare import assert_same
 from ..support.processes import run_code
 from ..support.random_outputs import full
 from .marks import machinery
@@ -48,12 +49,6 @@ def filled(cls: type[ModelOutput], *, seed: int = 0) -> Any:
 def with_plain_cache(output: Any) -> Any:
     """Return the output with its cache as plain tuples: what a compiler that traces a model's call returns."""
     return output.replace(past_key_values=output.past_key_values.to_tuples())
-
-
-def assert_same(actual: Any, expected: Any, tolerance: float = 0) -> None:
-    """Compare types at all levels, fields present, and values."""
-    assert _pytree.tree_structure(actual) == _pytree.tree_structure(expected)
-    torch.testing.assert_close(_pytree.tree_leaves(actual), _pytree.tree_leaves(expected), atol=tolerance, rtol=0)
 
 
 def without_placeholders(output: Any) -> Any:
@@ -255,13 +250,13 @@ def reloaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_exported_programs_return_our_class_in_a_fresh_process(reloaded: dict[str, Any]):
     assert type(reloaded["ours"].check()) is CausalLMOutputWithPast
     assert reloaded["ours"].hidden_states[1] is None
-    assert_same(reloaded["ours"], with_plain_cache(Recorded([0, -1]).eval()(tokens(3, 9))), 1e-5)
+    assert_same(reloaded["ours"], with_plain_cache(Recorded([0, -1]).eval()(tokens(3, 9))), tolerance=1e-5)
 
 
 @machinery("export and reload")
 def test_exported_programs_return_a_users_class_in_a_fresh_process(reloaded: dict[str, Any]):
     assert type(reloaded["user's"]) is Scored
-    assert_same(reloaded["user's"], scorer()(normal(5, 3, WIDTH, seed=1), past(5, 6)), 1e-6)
+    assert_same(reloaded["user's"], scorer()(normal(5, 3, WIDTH, seed=1), past(5, 6)), tolerance=1e-6)
 
 
 @machinery("export and reload")
@@ -368,7 +363,7 @@ OTHER_TOKENS = (tokens(4, 5)[2:],)
 @machinery("trace")
 def test_traced_modules_return_tuples_of_an_output():
     returned = traced(Adapted(lambda output: with_plain_cache(output).to_tuple()))(*OTHER_TOKENS)
-    assert_same(returned, with_plain_cache(Recorded().eval()(*OTHER_TOKENS)).to_tuple(), 1e-5)
+    assert_same(returned, with_plain_cache(Recorded().eval()(*OTHER_TOKENS)).to_tuple(), tolerance=1e-5)
 
 
 @machinery("trace")
@@ -412,7 +407,7 @@ def test_vmap_over_an_ensemble_stacks_outputs():
     parameters, _ = func.stack_module_state(ensemble)
     stacked = func.vmap(lambda p: call(ensemble[0], p, states))(parameters)
     expected = [module(states) for module in ensemble]
-    assert_same(stacked, _pytree.tree_map(lambda *leaves: torch.stack(leaves), *expected), 1e-6)
+    assert_same(stacked, _pytree.tree_map(lambda *leaves: torch.stack(leaves), *expected), tolerance=1e-6)
     assert stacked.hidden_states[1] is None
 
 
@@ -426,7 +421,7 @@ def test_vmap_maps_over_outputs():
 
     mapped = func.vmap(shifted)(output)
     sums = output.hidden_states[1].sum((1, 2))[:, None, None]
-    assert_same(mapped, output.replace(logits=output.logits + sums, loss=output.logits.sum((1, 2))), 1e-5)
+    assert_same(mapped, output.replace(logits=output.logits + sums, loss=output.logits.sum((1, 2))), tolerance=1e-5)
 
 
 @machinery("gradient")
@@ -438,7 +433,7 @@ def test_gradients_come_with_the_output():
         return output.loss, output
 
     gradients, output = func.grad(loss, has_aux=True)(dict(module.named_parameters()))
-    assert_same(output, module(states), 1e-6)
+    assert_same(output, module(states), tolerance=1e-6)
     expected = torch.autograd.grad(module(states).loss, list(module.parameters()))
     torch.testing.assert_close(tuple(gradients.values()), expected, atol=1e-6, rtol=0)
 
@@ -452,7 +447,7 @@ def test_gradients_by_an_output_are_an_output():
         (None, torch.full_like(output.hidden_states[1], 2)),
         (None, torch.zeros_like(output.attentions[1])),
     )
-    assert_same(gradient, expected, 1e-5)
+    assert_same(gradient, expected, tolerance=1e-5)
 
 
 @machinery("gradient")

@@ -24,11 +24,9 @@ from ..support.batches import (
     Array,
     Case,
     Scored,
-    assert_same,
     axes_by_size,
     check_where_possible,
     every_class,
-    leaves,
     like,
     make,
     refused,
@@ -36,6 +34,7 @@ from ..support.batches import (
     scored,
     users_output,
 )
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs, needs_torch
 
 SIDES: dict[str, Any] = {"right": "right", "left": "left", "both": {"past": "left", "enc_seq": "left"}}

@@ -12,15 +12,8 @@ from modeloutputs.ops.convert import convert, counterpart
 from modeloutputs.output import field_names
 
 from ..support.batches import REPRESENTATIVES
-from ..support.conversion_reference import (
-    EQUAL_LENGTHS,
-    STAND_INS,
-    assert_same,
-    counterpart_name,
-    expected,
-    lost,
-    values,
-)
+from ..support.compare import assert_values, values
+from ..support.conversion_reference import EQUAL_LENGTHS, STAND_INS, counterpart_name, expected, lost
 from ..support.conversions import (
     Custom,
     every_class,
@@ -48,11 +41,11 @@ def test_every_class_becomes_its_counterpart_and_comes_back(name: str, to: str):
     there = convert(original, to, drop=drop)
     assert type(there) is target
     there.check()
-    assert_same(there, expected(original, target, drop))
+    assert_values(there, expected(original, target, drop))
     back = convert(there, cls)
     assert type(back) is cls
     back.check()
-    assert_same(back, {name: value for name, value in values(original).items() if name not in drop})
+    assert_values(back, {name: value for name, value in values(original).items() if name not in drop})
 
 
 @every_representative
@@ -60,7 +53,7 @@ def test_numpy_keeps_the_class_and_every_field(name: str):
     original = full(class_named(name))
     there = convert(original, "numpy")
     assert type(there) is type(original)
-    assert_same(there, values(original))
+    assert_values(there, values(original))
     assert list(there.keys()) == list(field_names(type(original)))
     back = convert(there, framework_of(name).name)
     assert type(back) is type(original)
@@ -109,7 +102,7 @@ def test_a_users_class_keeps_its_class_and_its_layout():
     there = convert(original, "tensorflow")
     assert type(there) is Mine
     assert is_of(there.extra[0], "tensorflow")
-    assert_same(there, values(original))
+    assert_values(there, values(original))
     assert convert(there, "torch") == original
 
 
@@ -122,7 +115,7 @@ def test_placeholders_and_shared_arrays_stay_so(source: str, to: str):
     assert there.states[2] is None
     assert there.states[1] is there.more["last"] is there.more["nested"][0]
     assert is_of(there.states[1], to)
-    assert_same(there, values(original))
+    assert_values(there, values(original))
 
 
 @needs_torch
@@ -138,10 +131,10 @@ def test_outputs_within_an_output_are_converted_likewise():
     there = convert(original, "jax", drop=["loss"])
     assert [type(there).__name__, type(there.states[0]).__name__] == ["Custom", "FlaxSequenceClassifierOutput"]
     assert there.states[0].logits is there.more
-    assert_same(there.states[1]["cached"], expected(cached, FlaxBaseModelOutputWithPast))
+    assert_values(there.states[1]["cached"], expected(cached, FlaxBaseModelOutputWithPast))
     there.states[0].check()
     there.states[1]["cached"].check()
-    assert_same(convert(original, "numpy"), values(original))
+    assert_values(convert(original, "numpy"), values(original))
     with pytest.raises(
         InputError, match=r"^FlaxSequenceClassifierOutput has no field loss; leave these out with drop=\('loss',"
     ):

@@ -13,10 +13,7 @@ from modeloutputs import InputError
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.ops.convert import convert
 
-from ..support.conversion_reference import (
-    assert_same,
-    values,
-)
+from ..support.compare import assert_values, values
 from ..support.conversions import (
     Custom,
     every_pair,
@@ -80,7 +77,7 @@ def test_every_bit_of_every_dtype_arrives(source: str, to: str, dtype: str, requ
         wanted = any_bits(dtype, shape)
         there = moved(moved(wanted.copy(), source), to)
         assert is_of(there, to)
-        assert_same(there, wanted, str(shape))
+        assert_values(there, wanted, str(shape))
 
 
 @to_every_framework
@@ -100,7 +97,7 @@ def test_misaligned_and_strided_arrays_are_copied(source: str, to: str, offset: 
         }
     for form, (given, wanted) in forms.items():
         there = moved(given, to)
-        assert_same(there, np.ascontiguousarray(wanted), form)
+        assert_values(there, np.ascontiguousarray(wanted), form)
         ones = moved(np.eye(wanted.shape[1], dtype=np.float32), to)
         np.testing.assert_array_equal(values(there @ ones), wanted)
 
@@ -126,7 +123,7 @@ def test_unusual_numpy_arrays_arrive_without_a_warning(to: str, form: str):
     there = moved(UNUSUAL[form], to)
     assert is_of(there, to)
     wanted = np.asarray(UNUSUAL[form])
-    assert_same(there, np.ascontiguousarray(wanted).astype(wanted.dtype.newbyteorder("=")).reshape(wanted.shape))
+    assert_values(there, np.ascontiguousarray(wanted).astype(wanted.dtype.newbyteorder("=")).reshape(wanted.shape))
 
 
 @needs_torch
@@ -145,7 +142,7 @@ def test_lazily_conjugated_and_negated_tensors_arrive_resolved(to: str):
     waves = torch.complex(numbers, numbers + 1)
     for tensor in (waves.conj(), waves.conj().imag, torch._neg_view(numbers), torch._neg_view(waves.conj())):
         assert tensor.is_conj() or tensor.is_neg()
-        assert_same(moved(tensor, to), values(tensor))
+        assert_values(moved(tensor, to), values(tensor))
 
 
 @needs_torch
@@ -157,7 +154,7 @@ def test_gradients_do_not_cross(to: str):
     with torch.inference_mode():
         inferred = torch.arange(16.0)
     for tensor, wanted in ((weight, 1), (weight * 2, 2), (inferred, 1)):
-        assert_same(moved(tensor, to), np.arange(16, dtype=np.float32) * wanted)
+        assert_values(moved(tensor, to), np.arange(16, dtype=np.float32) * wanted)
     assert weight.requires_grad
     again = torch.arange(16.0, requires_grad=True)
     assert moved(again, "torch") is again
@@ -178,7 +175,7 @@ def test_a_variable_arrives_with_the_values_it_had(to: str):
     variable = tf.Variable(tf.range(64.0))
     there = moved(variable, to)
     variable.assign_add(tf.ones(64))
-    assert_same(there, np.arange(64, dtype=np.float32))
+    assert_values(there, np.arange(64, dtype=np.float32))
 
 
 @needs_jax
@@ -202,8 +199,8 @@ def test_jax_without_64_bits_takes_integers_that_fit_and_refuses_all_else(source
 def test_jax_with_64_bits_takes_and_gives_every_bit(other: str, dtype: str):
     wanted = any_bits(dtype, (8, 4))
     there = moved(array(wanted, other), "jax")
-    assert_same(there, wanted)
-    assert_same(moved(there, other), wanted)
+    assert_values(there, wanted)
+    assert_values(moved(there, other), wanted)
 
 
 @needs_torch
@@ -217,7 +214,7 @@ def test_memory_is_shared_if_both_can(source: str, to: str, dtype: str):
     there = moved(given, to)
     copied = {("tensorflow", "numpy"), ("numpy", "tensorflow"), ("numpy", "jax")}
     assert (address(there) == address(given)) is ((source, to) not in copied)
-    assert_same(there, values(given))
+    assert_values(there, values(given))
 
 
 @every_source
@@ -229,7 +226,7 @@ def test_values_outlive_their_source(source: str):
     for i in range(4):  # what is free is written over
         assert len([array(np.full(100_000, i, dtype), kind) for kind in others for dtype in ("f4", "i2", "i1")]) > 0
     for (_, name), value in there.items():
-        assert_same(value, wanted[name])
+        assert_values(value, wanted[name])
 
 
 @needs_jax
@@ -240,12 +237,12 @@ def test_memory_that_jax_donates_or_deletes_stays_with_who_shares_it(to: str):
     given = jax.numpy.arange(100_000.0)
     there = moved(given, to)
     jax.jit(lambda values: values * 0 + 5, donate_argnums=0)(given).block_until_ready()
-    assert_same(there, np.arange(100_000, dtype=np.float32))
+    assert_values(there, np.arange(100_000, dtype=np.float32))
     deleted = jax.numpy.arange(100_000.0)
     there = moved(deleted, to)
     deleted.delete()
     jax.numpy.full(100_000, 7.0).block_until_ready()
-    assert_same(there, np.arange(100_000, dtype=np.float32))
+    assert_values(there, np.arange(100_000, dtype=np.float32))
 
 
 @needs_jax
@@ -256,7 +253,7 @@ def test_jax_does_not_write_into_borrowed_memory(source: str):
     given = moved(np.arange(100_000, dtype=np.float32), source)
     there = moved(given, "jax")
     jax.jit(lambda values: values * 0 + 5, donate_argnums=0)(there).block_until_ready()
-    assert_same(given, np.arange(100_000, dtype=np.float32))
+    assert_values(given, np.arange(100_000, dtype=np.float32))
 
 
 @needs_jax
@@ -267,7 +264,7 @@ def test_a_pending_value_of_jax_is_waited_for():
     value = jnp.ones((600, 600))
     for _ in range(6):
         value = value @ jnp.ones((600, 600)) / 600
-    assert_same(moved(value, "torch"), np.ones((600, 600), np.float32))
+    assert_values(moved(value, "torch"), np.ones((600, 600), np.float32))
 
 
 def refused(value: Any, to: str) -> str:

@@ -12,10 +12,8 @@ from modeloutputs import (
     unpad,
 )
 
-from ..support.batches import (
-    assert_same,
-    each_side,
-)
+from ..support.batches import each_side
+from ..support.compare import assert_same
 from ..support.needs import needs_torch
 
 PROMPTS, SOURCES = (5, 3), (4, 2)

@@ -9,11 +9,8 @@ import pytest
 from modeloutputs import InputError
 from modeloutputs.ops.convert import convert
 
-from ..support.conversion_reference import (
-    WITH_A_LOSS_OF_THE_BATCH,
-    assert_same,
-    values,
-)
+from ..support.compare import assert_values, values
+from ..support.conversion_reference import WITH_A_LOSS_OF_THE_BATCH
 from ..support.conversions import (
     layer,
     others_than,
@@ -42,7 +39,7 @@ def test_keys_and_values_are_stacked_for_tensorflow():
     np.testing.assert_array_equal(stacks[1][0].numpy(), np.stack(values(crossing[:2])))
     np.testing.assert_array_equal(stacks[1][1].numpy(), np.stack(values(crossing[2:])))
     back = cache_of("TFBaseModelOutputWithPastAndCrossAttentions", stacks, "torch")
-    assert_same(back, (values(plain), values(crossing)))
+    assert_values(back, (values(plain), values(crossing)))
 
 
 @needs_torch
@@ -79,7 +76,7 @@ def test_the_layout_changes_between_classes_of_one_framework():
     )
     assert past["layers.0.cached_key"].shape == (2, 3, 2, 2)
     again = cache_of("FlaxBaseModelOutputWithPast", past, class_named("FlaxBaseModelOutputWithPastAndCrossAttentions"))
-    assert_same(again, (values(layer("jax")),))
+    assert_values(again, (values(layer("jax")),))
 
 
 @needs_torch
@@ -98,8 +95,8 @@ def test_the_cache_of_our_decoders_is_converted():
     from modeloutputs.torch.cache import Cache
 
     grown = Cache([layer("torch")])
-    assert_same(cache_of("BaseModelOutputWithPast", grown, "tensorflow"), [np.stack(values(layer("torch")))])
-    assert_same(cache_of("BaseModelOutputWithPast", grown, "numpy"), (values(layer("torch")),))
+    assert_values(cache_of("BaseModelOutputWithPast", grown, "tensorflow"), [np.stack(values(layer("torch")))])
+    assert_values(cache_of("BaseModelOutputWithPast", grown, "numpy"), (values(layer("torch")),))
 
 
 K = np.ones((2, 2, 3, 2), np.float32)

@@ -26,10 +26,8 @@ from ..support.batches import (
     Array,
     Case,
     Inner,
-    assert_same,
     cases,
     check_where_possible,
-    leaves,
     make,
     of_rows,
     prompt_masks,
@@ -37,6 +35,7 @@ from ..support.batches import (
     tokens,
     users_output,
 )
+from ..support.compare import assert_same, leaves
 from ..support.needs import FRAMEWORK_PARAMS, needs
 from ..support.random_outputs import class_named
 from ..support.spec_checks import PAGE

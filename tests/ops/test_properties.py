@@ -14,7 +14,8 @@ from modeloutputs import concat, pad, select, split, unpad
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output.contract import field_contracts
 
-from ..support.batches import assert_same, leaves, of_rows
+from ..support.batches import of_rows
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs
 from ..support.random_outputs import class_named, full
 from ..support.spec_checks import PAGE

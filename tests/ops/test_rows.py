@@ -19,12 +19,10 @@ from ..support.batches import (
     DISTINCT,
     SMALL,
     Case,
-    assert_same,
     axes_by_size,
     cases,
     check_where_possible,
     every_class,
-    leaves,
     make,
     of_rows,
     refused,
@@ -32,6 +30,7 @@ from ..support.batches import (
     scored,
     tokens,
 )
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs_torch
 
 

@@ -17,14 +17,8 @@ from modeloutputs import (
     unpad,
 )
 
-from ..support.batches import (
-    SMALL,
-    assert_same,
-    each_side,
-    make,
-    refused,
-    tokens,
-)
+from ..support.batches import SMALL, each_side, make, refused, tokens
+from ..support.compare import assert_same
 from ..support.needs import needs_jax, needs_tensorflow, needs_torch
 from ..support.random_outputs import class_named
 

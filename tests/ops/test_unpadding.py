@@ -19,11 +19,9 @@ from modeloutputs.frameworks import FRAMEWORKS
 from ..support.batches import (
     SMALL,
     Case,
-    assert_same,
     check_where_possible,
     each_side,
     every_class,
-    leaves,
     like,
     make,
     of_rows,
@@ -32,6 +30,7 @@ from ..support.batches import (
     refused,
     scored,
 )
+from ..support.compare import assert_same, leaves
 from ..support.needs import needs, needs_jax, needs_torch
 from ..support.random_outputs import class_named, full
 

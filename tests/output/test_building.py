@@ -66,16 +66,16 @@ def test_every_way_to_build_gives_the_same_in_declared_order(build: Any):
 @pytest.mark.parametrize(
     "value", [{"a": 1}, {0: "loss"}, [("loss",)], [(0, 1)], [["loss", 1]], [("zz", 1), 2], [], (), ("loss", 1), "ab"]
 )
-def test_a_lone_value_that_names_no_field_is_the_first_fields(value: Any):
+def test_any_other_lone_value_fills_the_first_field(value: Any):
     assert views(Masked(value))[1] == (value,)
 
 
 @pytest.mark.parametrize("nothing", [{}, {}.items(), iter(())])
-def test_a_lone_mapping_or_iterable_of_no_fields_is_no_fields(nothing: Any):
+def test_a_lone_empty_mapping_or_iterable_fills_no_field(nothing: Any):
     assert views(Masked(nothing))[1] == ()
 
 
-def test_a_second_value_makes_the_first_no_mapping():
+def test_a_mapping_beside_a_second_value_fills_the_first_field():
     assert Masked({"loss": 1}, "l").to_tuple() == ({"loss": 1}, "l")
 
 
@@ -111,7 +111,7 @@ def test_none_in_pairs_is_absent():
         (lambda: ModelOutput(loss=1), "ModelOutput has no field 'loss'; there are none"),
     ],
 )
-def test_what_cannot_be_built_is_refused_by_name(build: Any, message: str):
+def test_invalid_arguments_are_refused_by_name(build: Any, message: str):
     with pytest.raises(UsageError, match=re.escape(message)):
         build()
 
@@ -232,7 +232,7 @@ def test_mixins_and_generics_are_fine():
     assert Generic_[int](loss=1).doubled() == 2
 
 
-def test_constants_are_no_fields():
+def test_constants_are_not_fields():
     class Versioned(ModelOutput):
         version: ClassVar[int] = 3
         loss: float | None = None
@@ -244,7 +244,7 @@ def test_constants_are_no_fields():
         Versioned(version=4)
 
 
-def test_methods_and_properties_are_no_fields():
+def test_methods_and_properties_are_not_fields():
     class Summed(Masked):
         @property
         def total(self) -> float:
@@ -259,7 +259,7 @@ def test_methods_and_properties_are_no_fields():
 
 
 @pytest.mark.parametrize("name", ["self", "dict", "attributes", "unknown", "type", "cls", "name", "_hidden", "__x__"])
-def test_no_harmless_field_name_disturbs_the_constructor(name: str):
+def test_unusual_field_names_do_not_disturb_the_constructor(name: str):
     cls = type("Odd", (ModelOutput,), {"__annotations__": {"first": int, name: int}})
     assert views(cls(first=1, **{name: 2}))[:2] == (["first", name], (1, 2))
     assert views(cls([(name, 2)]))[:2] == ([name], (2,))

@@ -19,7 +19,7 @@ def refused(output: ModelOutput, message: str) -> None:
 # -- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_fits_is_returned():
+def test_an_output_that_fits_is_returned():
     output = Checked(loss=f32(), logits=f32(2, 3), hidden_states=(f32(2, 5, 8),) * 3, ids=np.zeros((2, 5), "i8"))
     assert output.check() is output
     assert modeloutputs.check(output) is output
@@ -215,7 +215,7 @@ def test_a_wrong_plain_value_is_named_with_its_place(field: str, value: Any, mes
 
 
 @pytest.mark.parametrize(("field", "value"), [("anything", 3), ("literal", 3), ("sequence", "abc")])
-def test_what_promises_nothing_checkable_is_let_through(field: str, value: Any):
+def test_annotations_that_cannot_be_checked_accept_anything(field: str, value: Any):
     Plain(**{field: value}).check()
 
 

@@ -234,7 +234,7 @@ def test_setdefault_gives_what_is_there():
         (lambda output: output.setdefault("logit", 1), KeyError),
     ],
 )
-def test_writing_what_is_no_field_is_refused_and_changes_nothing(write: Any, error: type[Exception]):
+def test_writing_an_unknown_field_is_refused_and_changes_nothing(write: Any, error: type[Exception]):
     output = full()
     with pytest.raises(error, match=r"^Masked has no field 'logit' to set; did you mean 'logits'\?$"):
         write(output)
@@ -256,7 +256,7 @@ def test_assigning_by_index_is_refused():
         (lambda output: delattr(output, "logit"), AttributeError, "Masked has no field 'logit' to delete"),
     ],
 )
-def test_removing_what_is_not_there_is_refused(remove: Any, error: type[Exception], message: str):
+def test_removing_a_missing_field_is_refused(remove: Any, error: type[Exception], message: str):
     with pytest.raises(error, match=re.escape(message)):
         remove(full())
 
@@ -271,7 +271,7 @@ def test_removing_what_is_not_there_is_refused(remove: Any, error: type[Exceptio
         (lambda output: output.__ior__({}), "does not support |=; use out.update(field=value)"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_what_to_do(operate: Any, message: str):
+def test_unsupported_operations_are_refused_with_an_alternative(operate: Any, message: str):
     output = full()
     with pytest.raises(UsageError, match=re.escape(message)):
         operate(output)
@@ -364,7 +364,7 @@ def test_iterating_gives_field_names_as_a_dictionary_does(iterate: Any):
     assert iterate(Masked(hidden_states=(1,), logits="l")) in (["logits", "hidden_states"], ["hidden_states", "logits"])
 
 
-def test_what_is_unpacked_instead_works():
+def test_the_tuple_can_be_unpacked():
     loss, logits = Masked(loss=1, logits="l").to_tuple()
     assert (loss, logits) == (1, "l")
 

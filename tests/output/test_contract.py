@@ -57,7 +57,7 @@ def test_a_class_may_say_itself_what_returns_a_field():
         ("other", "the model has it"),
     ],
 )
-def test_what_returns_a_field_that_may_be_absent(field: str, when: str):
+def test_when_a_field_that_may_be_absent_is_returned(field: str, when: str):
     cls = type("One", (ModelOutput,), {"__annotations__": {field: typing.Optional[int]}})  # noqa: UP045
     assert returned_when(cls, field) == when
 

@@ -50,7 +50,7 @@ def test_replace_is_a_new_output_that_shares_the_rest():
     assert views(output)[1] == (0.5, "l", (1, 2))
 
 
-def test_replace_refuses_what_is_no_field():
+def test_replace_refuses_unknown_fields():
     with pytest.raises(UsageError, match=r"^Masked has no field 'logit'; did you mean 'logits'"):
         full().replace(logit=1)
 
@@ -192,13 +192,13 @@ def test_a_field_over_an_inherited_constant_is_refused():
 
 
 @pytest.mark.parametrize("name", ["a b", "1a", "class", "x=1): pass #"])
-def test_a_field_that_is_no_identifier_is_refused(name: str):
+def test_a_field_name_that_is_not_an_identifier_is_refused(name: str):
     with pytest.raises(DefinitionError, match="is not an identifier, so it cannot name a field"):
         type("Made", (ModelOutput,), {"__annotations__": {name: int}})
 
 
 @pytest.mark.parametrize("name", ["map", "to", "cpu", "detach", "numpy", "to_flat_dict", "check", "unflatten"])
-def test_fields_cannot_be_called_as_the_methods(name: str):
+def test_fields_cannot_have_the_names_of_methods(name: str):
     message = f"^Bad.{name} clashes with ModelOutput.{name}, which every output has; rename the field$"
     with pytest.raises(DefinitionError, match=message):
         type("Bad", (ModelOutput,), {"__annotations__": {name: int}})

@@ -37,7 +37,7 @@ def test_moving_casts_floating_point_numbers_only():
         (("float16",), {"dtype": "float32"}, r"^to\(\) was given 'float16' and 'float32'"),
     ],
 )
-def test_what_cannot_be_moved_so_is_said_in_one_line(arguments: Any, named: Any, message: str):
+def test_invalid_moves_are_refused_in_one_line(arguments: Any, named: Any, message: str):
     with pytest.raises((InputError, UsageError), match=message) as caught:
         Moved(loss=np.ones(())).to(*arguments, **named)
     assert "\n" not in str(caught.value)
@@ -45,7 +45,7 @@ def test_what_cannot_be_moved_so_is_said_in_one_line(arguments: Any, named: Any,
 
 @pytest.mark.parametrize("device", ["cuda", "gpu:7", "nowhere"])
 @pytest.mark.parametrize("framework", ["torch", "jax", "tensorflow"])
-def test_a_device_that_is_not_there_is_refused_in_one_line(framework: str, device: str):
+def test_a_missing_device_is_refused_in_one_line(framework: str, device: str):
     from ..support.random_outputs import array
 
     pytest.importorskip(framework, reason=f"{framework} is not installed")
@@ -56,7 +56,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(framework: str, devic
     assert "\n" not in str(caught.value)
 
 
-def test_values_that_are_not_there_yet_are_refused_in_one_line():
+def test_arrays_without_values_are_refused_in_one_line():
     jax = pytest.importorskip("jax", reason="JAX is not installed")
     with pytest.raises(InputError, match=r"^f32\[2\] of jax has no values that NumPy can represent"):
         jax.jit(lambda x: Moved(loss=x).numpy())(jax.numpy.ones(2))

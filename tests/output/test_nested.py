@@ -73,7 +73,7 @@ def test_children_have_keys_or_indices():
         (Held(other=2), [4], Held(other=4)),
     ],
 )
-def test_what_is_rebuilt_takes_the_class_and_keys_of_another(like: Any, items: list[Any], rebuilt: Any):
+def test_a_rebuilt_value_takes_the_class_and_keys_of_another(like: Any, items: list[Any], rebuilt: Any):
     made = rebuild(like, items)
     assert type(made) is type(like)
     assert made == rebuilt
@@ -136,7 +136,7 @@ def test_the_memo_computes_anew_under_another_condition():
     assert memo.get([array, array], lambda: object(), "a") is not first
 
 
-def test_what_the_memo_knows_is_kept_alive():
+def test_the_memo_keeps_its_arrays_alive():
     memo = ArrayMemo()
     assert [memo.get([np.full(1, i)], lambda i=i: i) for i in range(50)] == list(range(50))
 

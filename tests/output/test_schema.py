@@ -76,7 +76,7 @@ def test_axes_are_as_many_as_the_array_has(written: str, rank: int, axes: tuple[
 
 
 @pytest.mark.parametrize("annotation", [None, int, Any, tuple[STATES, ...], Array])
-def test_what_names_no_axes_gives_none(annotation: Any):
+def test_other_schemas_have_no_axes(annotation: Any):
     assert axes_of(parse(annotation), 2) is None
 
 

@@ -27,17 +27,13 @@ __all__ = [
     "Inner",
     "Scored",
     "UsersOutput",
-    "arrays",
-    "assert_same",
     "axes_by_size",
     "cases",
     "check_where_possible",
     "each_side",
     "every_class",
-    "leaves",
     "like",
     "make",
-    "nesting",
     "of_rows",
     "prompt_masks",
     "prompts",
@@ -121,39 +117,6 @@ def tokens(rows: int, seq: int, kind: str, seed: int = 0, **settings: Any) -> An
 
 
 # -- comparing --------------------------------------------------------------------------------------------------------
-
-
-def arrays(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the arrays of a nested value by their place, and placeholders."""
-    if isinstance(value, Mapping):
-        children = list(value.items())
-    elif isinstance(value, (tuple, list)):
-        children = list(enumerate(value))
-    else:
-        return {path: value}
-    return {place: array for key, item in children for place, array in arrays(item, f"{path}.{key}").items()}
-
-
-def leaves(value: Any) -> dict[str, Any]:
-    """Return the arrays as NumPy's."""
-    return {place: None if array is None else np.asarray(array) for place, array in arrays(value).items()}
-
-
-def nesting(value: Any) -> Any:
-    """Return a nested value with classes in place of containers and arrays."""
-    if isinstance(value, Mapping):
-        return type(value), {key: nesting(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value), [nesting(item) for item in value]
-    return type(value), str(getattr(value, "dtype", ""))
-
-
-def assert_same(found: Any, expected: Any) -> None:
-    """Hold two outputs against each other: classes, nesting, element types and values."""
-    assert nesting(found) == nesting(expected)
-    ours = leaves(found)
-    for place, wanted in leaves(expected).items():
-        assert wanted is None or np.array_equal(ours[place], wanted), place
 
 
 def of_rows(output: Any) -> Any:

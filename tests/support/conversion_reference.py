@@ -3,10 +3,9 @@
 Independent of `modeloutputs.ops.convert`, which the tests hold against it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from modeloutputs import ModelOutput
 from modeloutputs.frameworks import FRAMEWORKS
 from modeloutputs.output import field_names
 
+from .compare import values
 from .needs import needs
 from .random_outputs import framework_of
 from .spec_checks import PAGE
@@ -57,27 +57,6 @@ def lost(cls: type[ModelOutput], target: type[ModelOutput]) -> tuple[str, ...]:
     if in_both and not same and base_name(cls.__name__) not in WITH_A_LOSS_OF_THE_BATCH:
         names.append("loss")
     return tuple(names)
-
-
-def values(value: Any) -> Any:
-    """Return a nested value with NumPy arrays, and with plain tuples, lists and dicts."""
-    if isinstance(value, Mapping):
-        return {name: values(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return (tuple if isinstance(value, tuple) else list)(map(values, value))
-    if hasattr(value, "resolve_neg"):
-        return _values_of_tensor(value.detach().resolve_conj().resolve_neg())
-    if hasattr(value, "numpy"):  # of TensorFlow, which gives a single number as one
-        return np.asarray(value.numpy())
-    return np.asarray(value) if hasattr(value, "dtype") else value
-
-
-def _values_of_tensor(tensor: Any) -> np.ndarray:
-    import torch
-
-    name = str(tensor.dtype).removeprefix("torch.")
-    dtype = np.dtype(getattr(ml_dtypes, name, name))
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().view(dtype).reshape(tuple(tensor.shape))
 
 
 def expected(output: ModelOutput, target: type[ModelOutput], drop: Collection[str] = ()) -> dict[str, Any]:
@@ -128,24 +107,3 @@ def static(layers: list[tuple[np.ndarray, ...]]) -> dict[str, np.ndarray]:
         cache[f"layers.{i}.cached_value"] = value.transpose(0, 2, 1, 3)
     rows, _, filled, _ = layers[0][0].shape
     return {**cache, "cache_index": np.full(rows, filled, np.int32)}
-
-
-def assert_same(found: Any, wanted: Any, place: str = "") -> None:
-    """Hold a nested value of any framework against one of NumPy: containers, dtypes, shapes and every bit."""
-    if isinstance(wanted, np.ndarray):
-        array = values(found)
-        assert (str(array.dtype), array.shape) == (str(wanted.dtype), wanted.shape), place
-        assert array.tobytes() == wanted.tobytes(), place
-    elif isinstance(wanted, dict):
-        assert isinstance(found, Mapping), place
-        assert list(found.keys()) == list(wanted), place
-        for name, item in wanted.items():
-            assert_same(found[name], item, f"{place}.{name}")
-    elif isinstance(wanted, (tuple, list)):
-        assert isinstance(found, type(wanted)), place
-        assert len(found) == len(wanted), place
-        for i, item in enumerate(wanted):
-            assert_same(found[i], item, f"{place}.{i}")
-    else:
-        assert type(found) is type(wanted), place
-        assert found == wanted, place

@@ -77,20 +77,20 @@ def test_settings_are_passed_on(folders: dict[str, Path], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("config", "model_type", "message"),
     [
-        ({"tokenizer_class": "T5Tokenizer"}, "bert", "has tokenizer_class 'T5Tokenizer', which there is not here; "),
+        ({"tokenizer_class": "T5Tokenizer"}, "bert", "has an unknown tokenizer_class, 'T5Tokenizer'; "),
         (
             {"tokenizer_class": "BertTokenizr"},
             None,
-            "'BertTokenizr', which there is not here; did you mean 'BertTokenizer'?",
+            "'BertTokenizr'; did you mean 'BertTokenizer'?",
         ),
-        ({"tokenizer_class": 5}, None, "has tokenizer_class '5', which there is not here; there are BertTokenizer, "),
-        ({}, "t5", "has model_type 't5', which there is not here; there are bert, openai-gpt, gpt2, bart, llama"),
+        ({"tokenizer_class": 5}, None, "has an unknown tokenizer_class, '5'; there are BertTokenizer, "),
+        ({}, "t5", "has an unknown model_type, 't5'; there are bert, openai-gpt, gpt2, bart, llama"),
         (
             {},
             None,
-            "does not tell its tokenizer's class, by tokenizer_class in tokenizer_config.json or model_type in ",
+            "names no tokenizer class: tokenizer_config.json has no tokenizer_class, and config.json no ",
         ),
-        ({"tokenizer_class": "TokenizersBackend"}, None, "config.json; load it by its class, one of BertTokenizer, "),
+        ({"tokenizer_class": "TokenizersBackend"}, None, "model_type; load it with its class, one of BertTokenizer, "),
     ],
 )
 def test_a_class_that_there_is_not_is_refused(

@@ -43,7 +43,7 @@ def test_ids_beyond_the_vocabulary_stand_for_nothing(tiny: BertTokenizer) -> Non
 
 @pytest.mark.parametrize("wrong", [-100, -1, 2**32, 2**70])
 def test_numbers_that_are_no_ids_are_refused_when_decoding(wrong: int, tiny: BertTokenizer) -> None:
-    with pytest.raises(InputError, match=f"^{wrong} is no token id; leave out ids like -100 before decoding$"):
+    with pytest.raises(InputError, match=f"^{wrong} is not a token id; remove ids like -100 before decoding$"):
         tiny.decode([5, wrong, 6])
 
 
@@ -240,8 +240,8 @@ def test_another_algorithm_is_refused_by_name(tiny: BertTokenizer, tmp_path: Pat
     with pytest.raises(FileFormatError) as caught:
         GPT2Tokenizer.from_pretrained(tmp_path)
     assert str(caught.value).endswith(
-        "tokenizer.json' holds a tokenizer of type WordPiece, and GPT2Tokenizer is of type BPE; "
-        "load it with load_tokenizer, or by the class that it is of"
+        "tokenizer.json' holds a tokenizer of type WordPiece, but GPT2Tokenizer needs BPE; "
+        "load it with load_tokenizer, or with its own class"
     )
 
 

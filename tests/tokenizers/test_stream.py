@@ -171,7 +171,7 @@ def test_ids_may_come_as_any_integers(tokenizers: dict[str, Any]) -> None:
 @pytest.mark.parametrize("wrong", [-1, -100, 2**32])
 def test_numbers_that_are_no_ids_are_refused(wrong: int, tiny: BertTokenizer) -> None:
     it = TextStream(tiny)
-    with pytest.raises(InputError, match=f"^{wrong} is no token id"):
+    with pytest.raises(InputError, match=f"^{wrong} is not a token id"):
         it.push(wrong)
     assert it.push([99_999]) == ""
     assert it.push(5) == "hello"

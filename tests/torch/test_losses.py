@@ -370,5 +370,5 @@ def test_a_column_of_class_indices_is_a_vector() -> None:
 
 
 def test_regression_has_no_smoothing() -> None:
-    with pytest.raises(InputError, match="label_smoothing is for classes; regression has none"):
+    with pytest.raises(InputError, match="label_smoothing is for classes; leave it out for regression"):
         losses.sequence_classification_loss(logits(3, 1), VALUES, None, label_smoothing=0.1)

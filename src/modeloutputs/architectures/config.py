@@ -1,4 +1,4 @@
-"""What every configuration has: labels, output flags, and reading and writing config.json."""
+"""The common part of all configurations: labels, output flags, and reading and writing config.json."""
 
 import dataclasses
 import json
@@ -70,7 +70,7 @@ class Config:
             raise InputError("add_cross_attention=True needs is_decoder=True: only a decoder attends to an encoder")
 
     def _settle_labels(self) -> None:
-        """Make num_labels, id2label and label2id, of which any may be given, say the same."""
+        """Make num_labels, id2label and label2id agree, whichever of them were given."""
         self.require_positive("num_labels")
         try:
             self.id2label = self._labels()
@@ -97,7 +97,7 @@ class Config:
         """Build a configuration from the contents of a config.json, `overrides` winning over them.
 
         Raises:
-            InputError: an override is no field of this configuration, or a value makes no sense.
+            InputError: an override is not a field of this configuration, or a value is invalid.
             CheckpointError: the values belong to another architecture.
         """
         cls._check_architecture(values.get("model_type", cls.model_type))
@@ -162,7 +162,7 @@ class Config:
         return cls.from_dict(read_json(folder / "config.json"), **overrides)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what config.json holds: declared fields first, then what was read beyond them."""
+        """Return the contents of config.json: declared fields first, then the others that were read."""
         omitted = ("other", "num_labels")  # the second is the number of entries of id2label
         values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self) if f.name not in omitted}
         # None is left out where it is the default, and else written: left out, it would be read as the default.
@@ -187,7 +187,7 @@ class Config:
                 raise InputError(f"{type(self).__name__}.{name} is {value!r}; it must be a positive integer")
 
     def require_rate(self, *names: str) -> None:
-        """Refuse a dropout rate that is none; None is let through where it is the default.
+        """Refuse an invalid dropout rate; None is accepted if it is the default.
 
         Raises:
             InputError: naming the setting and its value.

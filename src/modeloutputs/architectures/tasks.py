@@ -31,7 +31,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Task:
-    """What a head computes beside its scores."""
+    """The loss of a head, and the arguments that hold its labels."""
 
     loss: Literal["class", "next token", "problem type", "span"]
     """Cross entropy of each label, of each next token, the loss that fits `problem_type`, or of start and end."""

@@ -1,4 +1,4 @@
-"""The command line: one file a command."""
+"""The command line: one file per command."""
 
 import sys
 import warnings
@@ -31,7 +31,7 @@ app.command()(classes)
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
@@ -39,7 +39,7 @@ def _version(
 
 
 def main() -> None:
-    """Run the command line; an error or warning of ours is one line on standard error, an error exit status 1."""
+    """Run the command line; errors and warnings of ours are one line on standard error, errors exit with status 1."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     hide_startup_logs()
 

@@ -1,4 +1,4 @@
-"""`modeloutputs classes`: every output class, its fields, their axes, and when each is returned."""
+"""`modeloutputs classes`: lists every output class with its fields, their axes, and when each is returned."""
 
 import json
 from typing import Annotated

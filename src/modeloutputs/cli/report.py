@@ -1,4 +1,4 @@
-"""How the command line shows an output: a table of its fields, the loss, and what it predicts."""
+"""Prints outputs on the command line: a table of fields, the loss, and predictions."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ def print_json(value: Any) -> None:
 
 
 def _losses(output: ModelOutput) -> list[float]:
-    """Return the loss, or losses: one for each part of a joined batch, or not reduced."""
+    """Return the losses: one, one for each part of a concatenated batch, or unreduced ones."""
     loss = output.get("loss")
     return [] if loss is None else [float(value) for value in get_backend(loss).numpy(loss).reshape(-1)]
 

@@ -1,4 +1,4 @@
-"""`modeloutputs run`: texts through a model; prints the typed output, the loss and what it predicts."""
+"""`modeloutputs run`: runs texts through a model; prints the typed output, the loss and the predictions."""
 
 import json
 from enum import StrEnum
@@ -16,7 +16,7 @@ __all__ = ["Task", "run"]
 
 
 class Task(StrEnum):
-    """What is put on top of the model."""
+    """Head on top of the model."""
 
     FEATURES = "features"
     SEQUENCE_CLASSIFICATION = "sequence-classification"
@@ -30,7 +30,7 @@ class Task(StrEnum):
 
 def run(
     model: Annotated[str, typer.Option(help="A checkpoint folder, or a hub id.")],
-    task: Annotated[Task, typer.Option(help="What is put on top of the model.")] = Task.FEATURES,
+    task: Annotated[Task, typer.Option(help="Head on top of the model.")] = Task.FEATURES,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be repeated.")] = None,
     text_pair: Annotated[
         list[str] | None,
@@ -44,7 +44,7 @@ def run(
     ] = None,
     hidden_states: Annotated[bool, typer.Option("--hidden-states", help="Return all hidden states.")] = False,
     attentions: Annotated[bool, typer.Option("--attentions", help="Return all attention weights.")] = False,
-    max_length: Annotated[int | None, typer.Option(help="Tokens beyond which a text is cut off.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Number of tokens to which texts are truncated.")] = None,
     in_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     save_to: Annotated[
         Path | None, typer.Option("--save", help="Also write the output to this safetensors file.")
@@ -81,7 +81,7 @@ def _read_texts(texts: list[str], pairs: list[str], file: str | None) -> tuple[l
     if file is None:
         return texts, pairs or None
     if texts or pairs:
-        raise InputError("--file was given together with --text or --text-pair; use one of the ways")
+        raise InputError("--file was given together with --text or --text-pair; use one of them")
     rows = [line.partition("\t") for line in read_lines(file)]
     if len({tab for _, tab, _ in rows}) > 1:
         raise InputError(f"{file!r} has a tab and a second text in some lines only; put one in all or none")

@@ -1,4 +1,4 @@
-"""`modeloutputs show`: prints an output that was saved."""
+"""`modeloutputs show`: prints saved outputs."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A file that `modeloutputs run --save` or `modeloutputs.save` wrote.")],
     in_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Print what was saved, one output or several: class, fields with dtype, shape and axes, loss and predictions."""
+    """Print one or several saved outputs: class, fields with dtype, shape and axes, loss and predictions."""
     saved = read_saved(path)
     outputs = load(path)
     if saved.several:
@@ -31,7 +31,7 @@ def show(
 
 
 def _predictions(saved: SavedFile) -> list[str]:
-    """Return what `run` noted beside the output; whatever else somebody noted there is none of that."""
+    """Return the predictions that `run` saved with the output; other notes are ignored."""
     try:
         noted = json.loads(saved.notes.get("predictions", "[]"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How commands read texts from files."""
+"""Reads texts from files."""
 
 import sys
 from pathlib import Path
@@ -9,10 +9,18 @@ __all__ = ["read_lines"]
 
 
 def read_lines(file: str) -> list[str]:
-    """Return the lines of a file, or of standard input for "-", that are not blank.
+    """Return the lines of a file, or of standard input for "-", except blank ones.
 
     Raises:
-        InputError: it cannot be read, is not UTF-8, or holds no text.
+        InputError: the file cannot be read, is not UTF-8, or holds no text.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "texts.txt")
+        ...     _ = file.write_text("one\\n\\ntwo\\n")
+        ...     read_lines(str(file))
+        ['one', 'two']
     """
     try:
         content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")

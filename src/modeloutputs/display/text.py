@@ -3,10 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 from ..arrays.base import array_summary
-from ..output.nested import is_array
+from ..output.nested import children, fold, is_array
 
 __all__ = ["pformat", "summary"]
 
@@ -54,27 +54,29 @@ def summary(value: Any) -> str:
         >>> summary((np.ones(2), np.ones(2), None))
         '(2 x f64[2], None)'
     """
+    return fold(value, _leaf, _nested)
+
+
+def _leaf(value: Any) -> str:
     if is_array(value):
         return array_summary(value)
-    if isinstance(value, (list, tuple)):
-        return _sequence(cast("list[Any]", value))
+    text = repr(value)
+    shown = text if dataclasses.is_dataclass(value) or len(text) <= 60 else f"{text[:57]}..."
+    return shown.replace("\n", " ")
+
+
+def _nested(value: Any, texts: list[str]) -> str:
     if isinstance(value, Mapping):
-        mapping = cast("Mapping[Any, Any]", value)
-        return "{" + ", ".join(f"{name}: {summary(item)}" for name, item in mapping.items()) + "}"
-    text = repr(value) if dataclasses.is_dataclass(value) or len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-    return text.replace("\n", " ")
-
-
-def _sequence(values: "list[Any] | tuple[Any, ...]") -> str:
-    """Count runs of equal elements: 13 hidden states take as much room as one."""
-    runs = [(text, len(list(run))) for text, run in groupby(map(_item, values))]
+        return "{" + ", ".join(f"{name}: {text}" for (name, _), text in zip(children(value), texts, strict=True)) + "}"
+    items = [_item(item, text) for (_, item), text in zip(children(value), texts, strict=True)]
+    # Runs of equal items are counted, so 13 hidden states take as much room as one.
+    runs = [(text, len(list(run))) for text, run in groupby(items)]
     parts = [text if count == 1 else f"{count} x {text}" for text, count in runs]
-    if len(parts) == 1 and len(values) > 1:
+    if len(parts) == 1 and len(items) > 1:
         return parts[0]
-    return f"({', '.join(parts)}{',' if len(values) == 1 else ''})"
+    return f"({', '.join(parts)}{',' if len(items) == 1 else ''})"
 
 
-def _item(value: Any) -> str:
-    text = summary(value)
-    counted = isinstance(value, (list, tuple)) and not text.startswith("(")
-    return f"({text})" if counted else text
+def _item(item: Any, text: str) -> str:
+    is_counted = isinstance(item, (list, tuple)) and not text.startswith("(")
+    return f"({text})" if is_counted else text

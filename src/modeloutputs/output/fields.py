@@ -1,10 +1,12 @@
 """The fields of an output: those that its class declares, and the one function that sets a value in all views."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import nearest
-from .protocol import OutputLike
+
+if TYPE_CHECKING:
+    from .protocol import OutputLike
 
 __all__ = ["explain_absence", "field_names", "fields_of", "set_field", "unknown_field"]
 
@@ -12,12 +14,12 @@ _plain: type[dict[str, Any]] = dict
 """The dictionary's own methods, beneath those by which outputs guard their fields."""
 
 
-def fields_of(output: OutputLike | type[OutputLike]) -> dict[str, "dataclasses.Field[Any]"]:
+def fields_of(output: "OutputLike | type[OutputLike]") -> dict[str, "dataclasses.Field[Any]"]:
     """Return the declared fields of an output or its class by name, in order."""
     return output.__output_fields__
 
 
-def field_names(output: OutputLike | type[OutputLike]) -> tuple[str, ...]:
+def field_names(output: "OutputLike | type[OutputLike]") -> tuple[str, ...]:
     """Return the names of all declared fields of an output or its class, in order, whether present or not.
 
     Examples:
@@ -63,12 +65,12 @@ def _present_after(output: Any, name: str) -> list[str]:
     return [later for later in names[names.index(name) + 1 :] if later in output]
 
 
-def unknown_field(output: OutputLike, name: object, purpose: str = "") -> str:
+def unknown_field(output: "OutputLike", name: object, purpose: str = "") -> str:
     """Return the error message for a name that the class does not declare, such as "... has no field 'x' to set"."""
     return f"{type(output).__name__} has no field {name!r}{purpose}{nearest(name, field_names(output))}"
 
 
-def explain_absence(output: OutputLike, name: object) -> str:
+def explain_absence(output: "OutputLike", name: object) -> str:
     """Return the error message for a field that is not present: unknown, or not returned by this call."""
     if not isinstance(name, str) or name not in fields_of(output):
         return unknown_field(output, name)

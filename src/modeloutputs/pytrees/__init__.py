@@ -5,16 +5,17 @@ import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ..output.protocol import OutputLike
+if TYPE_CHECKING:
+    from ..output.protocol import OutputLike
 
 __all__ = ["find", "register"]
 
-_classes: list[type[OutputLike]] = []
+_classes: "list[type[OutputLike]]" = []
 
 
-def register(cls: type[OutputLike]) -> None:
+def register(cls: "type[OutputLike]") -> None:
     """Register an output class with the frameworks imported so far and with those imported later."""
     _classes.append(cls)
     for framework in _REGISTRARS:
@@ -50,7 +51,7 @@ _REGISTRARS = {
 """By framework module: the submodule here and its function that registers a class once that module is imported."""
 
 
-def _registrar(framework: str) -> Callable[[type[OutputLike]], None]:
+def _registrar(framework: str) -> "Callable[[type[OutputLike]], None]":
     module, function = _REGISTRARS[framework]
     return getattr(importlib.import_module(f".{module}", __name__), function)
 

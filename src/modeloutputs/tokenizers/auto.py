@@ -1,4 +1,4 @@
-"""Picks a checkpoint's tokenizer class by what its files say."""
+"""Chooses the tokenizer class of a checkpoint from its files."""
 
 import os
 from pathlib import Path
@@ -27,17 +27,17 @@ _CLASSES: tuple[type[PreTrainedTokenizer], ...] = (
 _BY_TYPE: Classes = {cls.model_type: cls for cls in _CLASSES}
 # The peer saves BART's tokenizer under RoBERTa's name.
 _BY_NAME: Classes = {**{cls.__name__: cls for cls in _CLASSES}, "RobertaTokenizer": BartTokenizer}
-# Names that other libraries save for whatever tokenizer.json holds.
+# Names that other libraries save for any kind of tokenizer.json.
 _ANY = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 def load_tokenizer(
     name_or_path: str | os.PathLike[str], *, revision: str | None = None, **settings: Any
 ) -> PreTrainedTokenizer:
-    """Load the tokenizer of a checkpoint, of the class that the checkpoint names.
+    """Load the tokenizer of a checkpoint, as the class that the checkpoint names.
 
-    That is `tokenizer_class` of tokenizer_config.json, with or without "Fast" at its end; where it names none, or one
-    that stands for any, the class of config.json's `model_type`.
+    The class is `tokenizer_class` of tokenizer_config.json, with or without the suffix "Fast"; if that is missing or
+    generic, the class for `model_type` of config.json.
 
     Args:
         name_or_path: checkpoint folder or hub id.
@@ -45,10 +45,19 @@ def load_tokenizer(
         **settings: those of the class's `from_pretrained`.
 
     Raises:
-        CheckpointError: the checkpoint names no tokenizer, or one that there is not here.
-        CheckpointNotFoundError: no folder, no such id, or no tokenizer's files in it.
+        CheckpointError: the checkpoint names no tokenizer class, or an unknown one.
+        CheckpointNotFoundError: the folder or hub id does not exist, or has no tokenizer files.
         FileFormatError: a file is corrupt.
-        InputError: a setting that the class does not have, or of a value that cannot be.
+        InputError: a setting is unknown to the class, or its value is invalid.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "config.json").write_text('{"model_type": "bert"}')
+        ...     _ = Path(folder, "vocab.txt").write_text("[UNK]\\n[CLS]\\n[SEP]\\n[PAD]\\n[MASK]\\nhello\\n")
+        ...     tokenizer = load_tokenizer(folder, model_max_length=16)
+        >>> type(tokenizer).__name__, tokenizer.encode("hello")
+        ('BertTokenizer', [1, 5, 2])
     """
     folder = find_checkpoint(name_or_path, revision, weights=False)
     return _class_of(folder).from_pretrained(folder, **settings)
@@ -62,8 +71,8 @@ def _class_of(folder: Path) -> type[PreTrainedTokenizer]:
     if kind is not None:
         return _look_up(folder, "model_type", kind, _BY_TYPE)
     raise CheckpointError(
-        f"{str(folder)!r} does not tell its tokenizer's class, by tokenizer_class in {CONFIG_FILE} or model_type in "
-        f"config.json; load it by its class, one of {', '.join(cls.__name__ for cls in _CLASSES)}"
+        f"{str(folder)!r} names no tokenizer class: {CONFIG_FILE} has no tokenizer_class, and config.json no "
+        f"model_type; load it with its class, one of {', '.join(cls.__name__ for cls in _CLASSES)}"
     )
 
 
@@ -74,5 +83,5 @@ def _entry(path: Path, key: str) -> str | None:
 
 def _look_up(folder: Path, key: str, name: str, classes: Classes) -> type[PreTrainedTokenizer]:
     if name not in classes:
-        raise CheckpointError(f"{str(folder)!r} has {key} {name!r}, which there is not here{nearest(name, classes)}")
+        raise CheckpointError(f"{str(folder)!r} has an unknown {key}, {name!r}{nearest(name, classes)}")
     return classes[name]

@@ -29,18 +29,18 @@ class BartTokenizer(ByteLevelTokenizer):
         "pad_token": "<pad>",
         "mask_token": {"content": "<mask>", "lstrip": True},
     }
-    particular_settings = (*ByteLevelTokenizer.particular_settings, "trim_offsets")
+    own_settings = (*ByteLevelTokenizer.own_settings, "trim_offsets")
 
     @classmethod
-    def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
         ids = {name: (token.content, backend.token_to_id(token.content)) for name, token in tokens.items()}
         _set_processor(backend, config, ids["sep_token"], ids["cls_token"], trim_offsets=True, add_prefix_space=False)
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
         from tokenizers.processors import RobertaProcessing
 
-        super()._adjust(backend, config, tokens)
+        super()._apply_settings(backend, config, tokens)
         if isinstance(backend.post_processor, RobertaProcessing):
             said = json.loads(backend.post_processor.__getstate__())
             del said["type"]

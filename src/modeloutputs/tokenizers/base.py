@@ -1,4 +1,4 @@
-"""What every tokenizer does, over the `tokenizers` library: loading and saving, the vocabulary, ids back to text."""
+"""Base class of all tokenizers, over the `tokenizers` library: loading, saving, vocabulary, decoding."""
 
 import json
 import os
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["Config", "PreTrainedTokenizer", "Tokens", "check_ids"]
 
 Config = dict[str, Any]
-"""What tokenizer_config.json says, and over it the settings that were passed."""
+"""Entries of tokenizer_config.json, overridden by settings that were passed."""
 Tokens = dict[str, "AddedToken"]
 """Special tokens by name, like pad_token."""
 
 _MAX_ID = 2**32
-_NO_LIMIT = 10**30  # how tokenizer_config.json says that no text is too long
+_NO_LIMIT = 10**30  # stands for "no limit" in tokenizer_config.json
 _SHARED_SETTINGS = ("model_max_length", "padding_side", "truncation_side", "chat_template", *SPECIAL_TOKENS)
-# Entries of tokenizer_config.json that are not kept: its folder's paths and code, and what is saved otherwise.
-_NOT_KEPT = {
+# Entries of tokenizer_config.json that are dropped: paths, code, and what is saved elsewhere.
+_DROPPED = {
     *("auto_map", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file"),
     *("added_tokens_decoder", "tokenizer_class"),
     *_SHARED_SETTINGS,
@@ -36,25 +36,25 @@ _NOT_KEPT = {
 
 
 class PreTrainedTokenizer(Encoder):
-    """Base of the tokenizers; a subclass states its special tokens, and what its vocabulary files and settings mean.
+    """Base of the tokenizers; a subclass declares its special tokens, vocabulary files and settings.
 
     Attributes:
         backend: the `tokenizers.Tokenizer` that does the work.
         special_tokens_map: the text of each special token that is set; `pad_token` and its like read and set it.
-        model_max_length: the most tokens that the model takes, None where that is not known.
-        padding_side, truncation_side: where rows are padded and cut off.
-        chat_template: what tokenizer_config.json or chat_template.jinja says, kept for saving and not applied.
-        other: further entries of tokenizer_config.json, kept so that saving loses nothing.
+        model_max_length: maximum number of tokens that the model accepts; None if unknown.
+        padding_side, truncation_side: the side on which rows are padded and truncated.
+        chat_template: from tokenizer_config.json or chat_template.jinja; kept for saving, not applied.
+        other: all other entries of tokenizer_config.json, kept so that saving loses nothing.
     """
 
     model_type: ClassVar[str] = ""
-    """What config.json calls the models that it belongs to."""
+    """`model_type` in config.json of the models that use this tokenizer."""
     backend_model: ClassVar[str | None] = None
-    """The algorithm that a tokenizer.json has to hold, None where any will do."""
+    """Algorithm required in tokenizer.json; None accepts any."""
     default_special_tokens: ClassVar[Mapping[str, str | dict[str, Any]]] = {}
-    """Texts, or descriptions as in tokenizer.json."""
-    particular_settings: ClassVar[tuple[str, ...]] = ()
-    """What `from_pretrained` takes beyond the settings of all tokenizers."""
+    """Token texts, or token descriptions as in tokenizer.json."""
+    own_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that `from_pretrained` accepts in addition to those of all tokenizers."""
 
     def __init__(
         self,
@@ -86,12 +86,22 @@ class PreTrainedTokenizer(Encoder):
             name_or_path: the folder, or the id.
             revision: branch, tag or commit, of a hub id.
             **settings: over those of tokenizer_config.json: `model_max_length`, `padding_side`, `truncation_side`,
-                `chat_template`, special tokens like `pad_token`, and the class's `particular_settings`.
+                `chat_template`, special tokens like `pad_token`, and the class's `own_settings`.
 
         Raises:
-            CheckpointNotFoundError: no folder, no such id, or no such files in it.
-            FileFormatError: a file is corrupt, or another tokenizer's.
-            InputError: a setting that there is not, or of a value that cannot be.
+            CheckpointNotFoundError: the folder or hub id does not exist, or has no tokenizer files.
+            FileFormatError: a file is corrupt, or belongs to another type of tokenizer.
+            InputError: a setting is unknown, or its value is invalid.
+
+        Examples:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from modeloutputs.tokenizers import BertTokenizer
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = Path(folder, "vocab.txt").write_text("[UNK]\\n[CLS]\\n[SEP]\\n[PAD]\\n[MASK]\\nhello\\n")
+            ...     tokenizer = BertTokenizer.from_pretrained(folder)
+            >>> tokenizer("Hello").input_ids
+            [1, 5, 2]
         """
         cls._check_settings(settings)
         folder = find_checkpoint(name_or_path, revision, weights=False)
@@ -105,14 +115,14 @@ class PreTrainedTokenizer(Encoder):
             truncation_side=config.get("truncation_side") or "right",
             special_tokens=tokens,
             chat_template=config.get("chat_template"),
-            other={name: value for name, value in config.items() if name not in _NOT_KEPT},
+            other={name: value for name, value in config.items() if name not in _DROPPED},
         )
         tokenizer.model_input_names = tuple(config.get("model_input_names") or cls.model_input_names)
         return tokenizer
 
     @classmethod
     def _check_settings(cls, settings: Iterable[str]) -> None:
-        known = (*_SHARED_SETTINGS, *cls.particular_settings)
+        known = (*_SHARED_SETTINGS, *cls.own_settings)
         for name in settings:
             if name not in known:
                 raise InputError(f"tokenizers have no setting {name!r}{nearest(name, known)}")
@@ -124,15 +134,15 @@ class PreTrainedTokenizer(Encoder):
             backend = read_tokenizer(folder / TOKENIZER_FILE)
             cls._check_model(backend, folder)
             tokens = {**cls._own_tokens(backend), **named}
-            cls._adjust(backend, config, tokens)
+            cls._apply_settings(backend, config, tokens)
             return backend, tokens
         tokens = {**cls._default_tokens(), **named}
-        backend = cls._assemble(folder, config, tokens)
+        backend = cls._build_backend(folder, config, tokens)
         add_tokens(backend, folder, config)
         lost = [token.content for token in tokens.values() if backend.token_to_id(token.content) is None]
         if lost:
             raise FileFormatError(f"the vocabulary lacks the special tokens {', '.join(dict.fromkeys(lost))}")
-        cls._frame(backend, config, tokens)
+        cls._add_special_tokens(backend, config, tokens)
         return backend, tokens
 
     @classmethod
@@ -140,35 +150,35 @@ class PreTrainedTokenizer(Encoder):
         found = type(backend.model).__name__
         if cls.backend_model not in (None, found):
             raise FileFormatError(
-                f"{str(folder / TOKENIZER_FILE)!r} holds a tokenizer of type {found}, and {cls.__name__} is of type "
-                f"{cls.backend_model}; load it with load_tokenizer, or by the class that it is of"
+                f"{str(folder / TOKENIZER_FILE)!r} holds a tokenizer of type {found}, but {cls.__name__} needs "
+                f"{cls.backend_model}; load it with load_tokenizer, or with its own class"
             )
 
-    # -- what subclasses say ----------------------------------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------------------------
 
     @classmethod
-    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
-        """Build a backend from a folder's vocabulary files, all but what `_frame` does.
+    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+        """Build a backend from the vocabulary files in a folder, without special tokens around texts.
 
         Raises:
-            CheckpointNotFoundError: there are no such files.
+            CheckpointNotFoundError: the files are missing.
         """
         raise CheckpointNotFoundError(f"{str(folder)!r} has no {TOKENIZER_FILE}; {cls.__name__} loads no other form")
 
     @classmethod
-    def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-        """Have a backend that was just built put special tokens around texts."""
+    def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        """Make a newly built backend put special tokens around texts."""
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-        """Have settings win over tokenizer.json."""
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        """Apply settings that override tokenizer.json."""
 
-    def _settings(self) -> Config:
-        """Return the `particular_settings` as they are, for tokenizer_config.json."""
+    def _saved_settings(self) -> Config:
+        """Return the current `own_settings`, for tokenizer_config.json."""
         return {}
 
     def _vocabulary_files(self) -> dict[str, str]:
-        """Return what is saved beside tokenizer.json, by file name: what `_assemble` reads."""
+        """Return the files saved beside tokenizer.json, by name: those that `_build_backend` reads."""
         return {}
 
     # -- special tokens ---------------------------------------------------------------------------------------------
@@ -179,13 +189,13 @@ class PreTrainedTokenizer(Encoder):
 
     @classmethod
     def _own_tokens(cls, backend: "Tokenizer") -> Tokens:
-        """Return the class's special tokens that a backend has."""
+        """Return those special tokens of the class that are in the backend's vocabulary."""
         tokens = cls._default_tokens().items()
         return {name: token for name, token in tokens if backend.token_to_id(token.content) is not None}
 
     @classmethod
     def _named_tokens(cls, config: Config) -> Tokens:
-        """Return the special tokens that a configuration names; a text alone has the flags that the class gives it."""
+        """Return the special tokens named in a configuration; a plain text gets the flags that the class gives it."""
         own = {token.content: token for token in cls._default_tokens().values()}
         named = {name: read_token(name, config[name]) for name in SPECIAL_TOKENS if config.get(name)}
         alone = {name for name in named if isinstance(config[name], str)}
@@ -196,8 +206,8 @@ class PreTrainedTokenizer(Encoder):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer.json, the vocabulary files and tokenizer_config.json, which other libraries read too.
 
-        Each file is written atomically. Where the folder has a chat_template.jinja, which readers prefer to
-        tokenizer_config.json, it is made to say the same.
+        Each file is written atomically. An existing chat_template.jinja in the folder is updated, because readers
+        prefer it to tokenizer_config.json.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
@@ -220,7 +230,7 @@ class PreTrainedTokenizer(Encoder):
             "padding_side": self.padding_side,
             "truncation_side": self.truncation_side,
             **({} if self.chat_template is None else {"chat_template": self.chat_template}),
-            **self._settings(),
+            **self._saved_settings(),
             **self.special_tokens_map,
         }
 
@@ -231,18 +241,18 @@ class PreTrainedTokenizer(Encoder):
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens, those added later not counted."""
+        """Number of tokens, without those added later."""
         return self.backend.get_vocab_size(with_added_tokens=False)
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str | None]:
-        """Return the tokens that ids stand for, None for ids outside the vocabulary."""
+        """Return the tokens of ids; None for ids outside the vocabulary."""
         return [self.backend.id_to_token(int(i)) if 0 <= i < _MAX_ID else None for i in ids]
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
-        """Return the ids of tokens, the unknown token's for those that are none.
+        """Return the ids of tokens; the id of the unknown token for tokens outside the vocabulary.
 
         Raises:
-            InputError: one is none, and there is no unknown token.
+            InputError: a token is not in the vocabulary, and the tokenizer has no unknown token.
         """
         return [self._id_of(token) for token in tokens]
 
@@ -250,16 +260,22 @@ class PreTrainedTokenizer(Encoder):
         number = self.backend.token_to_id(token)
         number = self.unk_token_id if number is None else number
         if number is None:
-            raise InputError(f"{token!r} is not in the vocabulary, and the tokenizer has no unk_token to stand for it")
+            raise InputError(f"{token!r} is not in the vocabulary, and the tokenizer has no unk_token")
         return number
 
-    # -- back to text -----------------------------------------------------------------------------------------------
+    # -- decoding --------------------------------------------------------------------------------------------------
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
-        """Return the text that ids stand for; ids beyond the vocabulary stand for none.
+        """Return the text of token ids; ids outside the vocabulary are skipped.
 
         Raises:
-            InputError: a negative id, such as the -100 of labels that losses ignore.
+            InputError: an id is negative, such as -100 in labels.
+
+        Examples:
+            >>> from tokenizers import Tokenizer, models
+            >>> backend = Tokenizer(models.WordLevel({"hello": 0, "world": 1}, unk_token="hello"))
+            >>> PreTrainedTokenizer(backend).decode([0, 1, 99])
+            'hello world'
         """
         return self.backend.decode(check_ids(ids), skip_special_tokens=skip_special_tokens)
 
@@ -269,13 +285,13 @@ class PreTrainedTokenizer(Encoder):
 
 
 def check_ids(ids: Iterable[int]) -> list[int]:
-    """Return ids, of whatever integer type, as a list of Python's.
+    """Return ids of any integer type as a list of Python integers.
 
     Raises:
-        InputError: one is negative, or more than the backend can take.
+        InputError: an id is negative, or exceeds the range of the backend.
     """
     numbers = [int(i) for i in ids]
     if min(numbers, default=0) < 0 or max(numbers, default=0) >= _MAX_ID:
         wrong = next(i for i in numbers if not 0 <= i < _MAX_ID)
-        raise InputError(f"{wrong} is no token id; leave out ids like -100 before decoding")
+        raise InputError(f"{wrong} is not a token id; remove ids like -100 before decoding")
     return numbers

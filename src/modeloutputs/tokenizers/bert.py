@@ -37,10 +37,10 @@ class BertTokenizer(PreTrainedTokenizer):
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     }
-    particular_settings = tuple(setting for setting, _, _ in _NORMALIZATION)
+    own_settings = tuple(setting for setting, _, _ in _NORMALIZATION)
 
     @classmethod
-    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
         if not (folder / VOCABULARY).is_file():
@@ -54,7 +54,7 @@ class BertTokenizer(PreTrainedTokenizer):
         return backend
 
     @classmethod
-    def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
         from tokenizers.processors import TemplateProcessing
 
         cls_, sep = tokens["cls_token"].content, tokens["sep_token"].content
@@ -65,7 +65,7 @@ class BertTokenizer(PreTrainedTokenizer):
         )
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
         from tokenizers.normalizers import BertNormalizer
 
         normalizer = backend.normalizer
@@ -74,7 +74,7 @@ class BertTokenizer(PreTrainedTokenizer):
                 if setting in config:
                     setattr(normalizer, ours, config[setting])
 
-    def _settings(self) -> Config:
+    def _saved_settings(self) -> Config:
         return {setting: getattr(self.backend.normalizer, ours, default) for setting, ours, default in _NORMALIZATION}
 
     def _vocabulary_files(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""From text to ids: calling a tokenizer, with truncation and padding."""
+"""From text to ids: tokenizer calls with truncation and padding."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -30,10 +30,10 @@ _PADDINGS = ("longest", "max_length")
 
 
 class Encoder(SpecialTokens):
-    """The half of a tokenizer that turns texts into ids."""
+    """Encoding: the half of a tokenizer that turns texts into ids."""
 
     model_input_names: Sequence[str] = ("input_ids", "attention_mask")
-    """What a call returns that does not say."""
+    """Entries that a call returns by default."""
     default_padding_side: ClassVar[Side] = "right"
 
     def __init__(
@@ -84,27 +84,37 @@ class Encoder(SpecialTokens):
             text: one text, a list of texts, or a list of (text, second text) pairs.
             text_pair: the second text, or as many as there are texts.
             padding: True or "longest" to the longest row, "max_length" to that length, False for ragged rows.
-            truncation: True or "longest_first", "only_first", "only_second": which text gives way beyond `max_length`;
-                where not passed, True if `max_length` is and rows are not padded to it.
-            max_length: tokens, special ones included; the model's limit where not passed.
+            truncation: True or "longest_first", "only_first", "only_second": which text is cut to fit `max_length`; by
+                default True if `max_length` is passed and rows are not padded to it.
+            max_length: number of tokens, including special ones; by default the model's limit.
             return_tensors: "pt" (PyTorch), "np" (NumPy), "jax", "tf", or None for lists.
-            add_special_tokens: put in the tokens that the model expects around texts, where it expects any.
-            is_split_into_words: a text is a list of words.
-            padding_side: "left" or "right", over the tokenizer's own.
+            add_special_tokens: add the special tokens that the model expects around texts, if any.
+            is_split_into_words: whether a text is a list of words.
+            padding_side: "left" or "right"; overrides the tokenizer's own.
             pad_to_multiple_of: round padded lengths up to this.
-            return_token_type_ids: return `token_type_ids`, 0 for the first text and 1 for the second; this and the
-                mask are returned where not passed if `model_input_names` has them.
+            return_token_type_ids: return `token_type_ids`, 0 for the first text and 1 for the second; like the mask,
+                returned by default if `model_input_names` has it.
             return_attention_mask: return `attention_mask`, 1 for tokens and 0 for padding.
             return_offsets_mapping: return `offset_mapping`, each token's (start, end) characters in its text.
             return_special_tokens_mask: return `special_tokens_mask`, 1 for special tokens.
-            return_length: return `length`, each row's number of tokens, padding included.
+            return_length: return `length`, the number of tokens of each row, including padding.
 
         Returns:
-            `input_ids` and what was asked for: (batch, seq) int64 arrays, or lists, flat ones for a single text.
+            `input_ids` and the requested entries: (batch, seq) int64 arrays, or lists, flat ones for a single text.
 
         Raises:
-            InputError: no text, texts and pairs of different number, rows of different length for an array, padding
-                without a padding token, or an option that cannot be.
+            InputError: no text, a different number of texts and second texts, rows of different length for an array,
+                padding without a padding token, or an invalid option.
+
+        Examples:
+            >>> from tokenizers import Tokenizer, models, pre_tokenizers
+            >>> from modeloutputs.tokenizers import PreTrainedTokenizer
+            >>> backend = Tokenizer(models.WordLevel({"<pad>": 0, "hello": 1, "world": 2}, unk_token="<pad>"))
+            >>> backend.pre_tokenizer = pre_tokenizers.Whitespace()
+            >>> tokenizer = PreTrainedTokenizer(backend, special_tokens={"pad_token": "<pad>"})
+            >>> encoding = tokenizer(["hello world", "hello"], padding=True, return_tensors="np")
+            >>> encoding.input_ids.tolist(), encoding.attention_mask.tolist()
+            ([[1, 2], [1, 0]], [[1, 1], [1, 0]])
         """
         rows, single = split_rows(text, text_pair, is_split_into_words)
         if truncation is None:
@@ -132,7 +142,7 @@ class Encoder(SpecialTokens):
         return self(text, text_pair, **options)["input_ids"]
 
     def tokenize(self, text: str) -> list[str]:
-        """Return the tokens of a text, without special ones put in."""
+        """Return the tokens of a text, without added special tokens."""
         return self(text, add_special_tokens=False).tokens()
 
     # -- truncation -------------------------------------------------------------------------------------------------
@@ -170,7 +180,7 @@ class Encoder(SpecialTokens):
                 self.backend.no_truncation()
 
     def _limit(self, max_length: int | None) -> int | None:
-        """Return the length to cut off or pad to."""
+        """Return the length to truncate or pad to."""
         check_count("max_length", max_length)
         return self.model_max_length if max_length is None else max_length
 

@@ -1,10 +1,11 @@
-"""What a tokenizer is called with and what it returns: rows of text in, lists or any framework's arrays out."""
+"""Arguments and result of a tokenizer call: rows of text in, lists or arrays of any framework out."""
 
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from ..errors import InputError, MissingDependencyError
+from ..frameworks import FRAMEWORKS, NICKNAMES
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -32,7 +33,13 @@ Text = str | Sequence[str]
 
 
 class BatchEncoding(dict[str, Any]):
-    """What a tokenizer returns: a dict to pass on as `model(**encoding)`, with its entries as attributes too."""
+    """Result of a tokenizer call: a dict to pass on as `model(**encoding)`, whose entries are attributes too.
+
+    Examples:
+        >>> encoding = BatchEncoding({"input_ids": [1, 2]}, [])
+        >>> encoding.input_ids, dict(encoding)
+        ([1, 2], {'input_ids': [1, 2]})
+    """
 
     def __init__(self, entries: dict[str, Any], encodings: "list[Encoding]") -> None:
         super().__init__(entries)
@@ -45,15 +52,15 @@ class BatchEncoding(dict[str, Any]):
             raise AttributeError(f"this encoding has no {name!r}; it has {', '.join(self)}") from None
 
     def tokens(self, row: int = 0) -> list[str]:
-        """Return a row's tokens as text, padding included."""
+        """Return the tokens of a row as text, including padding."""
         return self.encodings[row].tokens
 
     def word_ids(self, row: int = 0) -> list[int | None]:
-        """Return for each token the index of its word in the text, None for special tokens."""
+        """Return for each token of a row the index of its word in the text; None for special tokens."""
         return self.encodings[row].word_ids
 
     def sequence_ids(self, row: int = 0) -> list[int | None]:
-        """Return for each token whether it is of the first text (0) or the second (1), None for special tokens."""
+        """Return for each token of a row 0 for the first text and 1 for the second; None for special tokens."""
         return self.encodings[row].sequence_ids
 
     def to(self, device: Any) -> Self:
@@ -66,10 +73,10 @@ class BatchEncoding(dict[str, Any]):
 
 
 def resolve_option(name: str, value: bool | str, off: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that an option names: True is the first of them, False and `off` are None.
+    """Return the chosen strategy: the first for True, None for False and `off`.
 
     Raises:
-        InputError: the option names none of them.
+        InputError: the option is none of these.
     """
     names = list(choices)
     if value is True:
@@ -82,7 +89,7 @@ def resolve_option(name: str, value: bool | str, off: str, choices: Iterable[str
 
 
 def check_side(name: str, side: Side) -> Side:
-    """Return a side.
+    """Return a valid side.
 
     Raises:
         InputError: it is neither "left" nor "right".
@@ -93,7 +100,7 @@ def check_side(name: str, side: Side) -> Side:
 
 
 def check_count(name: str, count: int | None) -> None:
-    """Check a number of tokens.
+    """Check an optional number of tokens.
 
     Raises:
         InputError: it is neither None nor a positive integer.
@@ -111,10 +118,10 @@ def split_rows(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
     Args:
         text: one text, a list of texts, or a list of pairs.
         pair: the second text, or as many as there are texts, or None.
-        split: a text is a list of words.
+        split: whether a text is a list of words.
 
     Raises:
-        InputError: something else was passed, or nothing, or not as many second texts as texts.
+        InputError: the texts have the wrong types, are empty, or differ in number from the second texts.
     """
     single, one = _is_text(text, split), "list of words" if split else "string"
     texts = [text] if single else _as_list(text, f"text is {{}}; expected a {one} or a list of such")
@@ -165,7 +172,7 @@ def as_arrays(entries: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
     """Return each entry's rows as one array of int64 (int32 for JAX unless x64 is enabled).
 
     Raises:
-        InputError: rows differ in length, or there is no such kind of array.
+        InputError: rows differ in length, or `kind` is unknown.
         MissingDependencyError: the framework is not installed.
     """
     _check_even([len(row) for row in entries["input_ids"]])
@@ -176,20 +183,20 @@ def _check_even(lengths: list[int]) -> None:
     if len(set(lengths)) > 1:
         raise InputError(
             f"rows have {min(lengths)} to {max(lengths)} tokens and cannot be one array; "
-            "pass padding=True, and truncation=True where max_length is to hold"
+            "pass padding=True, and truncation=True to enforce max_length"
         )
 
 
 def _as_array(values: list[Any], kind: str) -> Any:
-    if kind not in _ARRAYS:
-        raise InputError(f"return_tensors is {kind!r}; expected one of {', '.join(_ARRAYS)}, or None")
+    if kind not in NICKNAMES:
+        raise InputError(f"return_tensors is {kind!r}; expected one of {', '.join(NICKNAMES)}, or None")
     import numpy as np
 
+    name = NICKNAMES[kind]
     try:
-        return _ARRAYS[kind](np.asarray(values, dtype=np.int64))
+        return _CONVERTERS[name](np.asarray(values, dtype=np.int64))
     except ImportError:
-        extra = {"pt": "torch", "jax": "flax", "tf": "tensorflow"}[kind]
-        raise MissingDependencyError(f"return_tensors={kind!r} needs modeloutputs[{extra}]") from None
+        raise MissingDependencyError(f"return_tensors={kind!r} needs modeloutputs[{FRAMEWORKS[name].folder}]") from None
 
 
 def _torch_array(array: Any) -> Any:
@@ -210,9 +217,9 @@ def _tensorflow_array(array: Any) -> Any:
     return tf.constant(array)
 
 
-_ARRAYS: dict[str, Callable[[Any], Any]] = {
-    "pt": _torch_array,
-    "np": lambda array: array,
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "torch": _torch_array,
+    "numpy": lambda array: array,
     "jax": _jax_array,
-    "tf": _tensorflow_array,
+    "tensorflow": _tensorflow_array,
 }

@@ -26,7 +26,7 @@ class OpenAIGPTTokenizer(PreTrainedTokenizer):
     default_special_tokens = {"unk_token": "<unk>"}  # noqa: RUF012  # the base says that it is a class variable
 
     @classmethod
-    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
         from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 
         unknown = tokens["unk_token"].content

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .base import Config, PreTrainedTokenizer, Tokens
+from .bos_eos import BOS_EOS_SETTINGS, add_bos_eos
 from .files import bpe_texts, read_bpe
-from .framing import FRAME_SETTINGS, frame
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,7 +20,7 @@ class ByteLevelTokenizer(PreTrainedTokenizer):
     """
 
     backend_model = "BPE"
-    particular_settings = ("add_prefix_space",)
+    own_settings = ("add_prefix_space",)
 
     @property
     def add_prefix_space(self) -> bool:
@@ -28,7 +28,7 @@ class ByteLevelTokenizer(PreTrainedTokenizer):
         return bool(getattr(self.backend.pre_tokenizer, "add_prefix_space", False))
 
     @classmethod
-    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
         from tokenizers import Tokenizer, decoders, pre_tokenizers
 
         backend = Tokenizer(read_bpe(folder))
@@ -37,14 +37,14 @@ class ByteLevelTokenizer(PreTrainedTokenizer):
         return backend
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
         from tokenizers.pre_tokenizers import ByteLevel
 
         pre_tokenizer = backend.pre_tokenizer
         if isinstance(pre_tokenizer, ByteLevel) and config.get("add_prefix_space") is not None:
             pre_tokenizer.add_prefix_space = bool(config["add_prefix_space"])
 
-    def _settings(self) -> Config:
+    def _saved_settings(self) -> Config:
         return {"add_prefix_space": self.add_prefix_space}
 
     def _vocabulary_files(self) -> dict[str, str]:
@@ -59,13 +59,13 @@ class GPT2Tokenizer(ByteLevelTokenizer):
 
     model_type = "gpt2"
     default_special_tokens = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>")
-    particular_settings = (*ByteLevelTokenizer.particular_settings, *FRAME_SETTINGS)
+    own_settings = (*ByteLevelTokenizer.own_settings, *BOS_EOS_SETTINGS)
 
     @classmethod
-    def _frame(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-        frame(backend, config, tokens)
+    def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        add_bos_eos(backend, config, tokens)
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-        super()._adjust(backend, config, tokens)
-        frame(backend, config, tokens)
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        super()._apply_settings(backend, config, tokens)
+        add_bos_eos(backend, config, tokens)

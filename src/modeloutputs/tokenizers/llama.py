@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointNotFoundError
 from .base import Config, PreTrainedTokenizer, Tokens
+from .bos_eos import BOS_EOS_SETTINGS, add_bos_eos
 from .files import TOKENIZER_FILE
-from .framing import FRAME_SETTINGS, frame
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,10 +30,10 @@ class LlamaTokenizer(PreTrainedTokenizer):
         "bos_token": "<s>",
         "eos_token": "</s>",
     }
-    particular_settings = FRAME_SETTINGS
+    own_settings = BOS_EOS_SETTINGS
 
     @classmethod
-    def _assemble(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
         raise CheckpointNotFoundError(
             f"{str(folder)!r} has no {TOKENIZER_FILE}, the one form that is read; of a checkpoint's tokenizer.model, "
             "transformers.LlamaTokenizer.from_pretrained(checkpoint).save_pretrained(folder) makes one"
@@ -46,5 +46,5 @@ class LlamaTokenizer(PreTrainedTokenizer):
         return {name: token for name, token in cls._default_tokens().items() if token.content in special}
 
     @classmethod
-    def _adjust(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-        frame(backend, config, tokens)
+    def _apply_settings(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        add_bos_eos(backend, config, tokens)

@@ -38,7 +38,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class AttentionMask(NamedTuple):
-    """Which keys each query may see.
+    """The keys that each query may see.
 
     `bias` (B or 1, 1 or H, Q or 1, K) is added to the scores: 0 where a key is seen, a large negative number where it
     is not; None where all are. `causal` says that it is None because the kernel itself hides later positions.

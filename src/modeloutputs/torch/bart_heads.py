@@ -211,7 +211,7 @@ class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2Se
 class BartForQuestionAnswering(BartPreTrainedModel, Seq2SeqSpanHead[BartConfig, Seq2SeqQuestionAnsweringModelOutput]):
     """Finds where an answer starts and ends; returns Seq2SeqQuestionAnsweringModelOutput.
 
-    `num_labels`, of which BART's configurations have 3, is not used: there are 2, start and end.
+    `num_labels`, 3 in BART's configurations, is not used: there are 2, start and end.
     """
 
     task = QUESTION_ANSWERING

@@ -71,6 +71,16 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
     """The keys and values of positions already computed: for each layer a tuple of tensors (see `PastKeyValues`).
 
     `Cache(layers)` takes any such tuples, `to_tuples` gives them back; nothing is copied by either.
+
+    Examples:
+        >>> layer = (torch.zeros(2, 4, 5, 8), torch.zeros(2, 4, 5, 8))  # (batch, kv_heads, past, head_dim)
+        >>> cache = Cache([layer, layer])
+        >>> cache.length, cache.nbytes
+        (5, 5120)
+        >>> cache.crop(3)
+        Cache(2 x (2 x f32[2,4,3,8]))
+        >>> cache.reorder(torch.tensor([1, 1, 0]))[0][0].shape
+        torch.Size([3, 4, 5, 8])
     """
 
     _buffers: _Buffers | None
@@ -123,7 +133,7 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
 
     @property
     def runner(self) -> object | None:
-        """What `with_room` was given to keep for the stack that extends the cache."""
+        """The runner that `with_room` was given, for the stack that extends the cache."""
         return None if self._buffers is None else self._buffers.runner
 
     @property
@@ -291,12 +301,12 @@ class CacheUpdate:
 
 
 def past_length(past_key_values: PastKeyValues | None) -> int:
-    """Return how many positions a cache holds."""
+    """Return the number of positions in a cache."""
     return past_key_values[0][0].shape[2] if past_key_values else 0
 
 
 def cross_length(past_key_values: PastKeyValues | None) -> int | None:
-    """Return how many positions of an encoder a cache holds; None where it holds no encoder's."""
+    """Return the number of an encoder's positions in a cache; None for a cache without an encoder's keys."""
     return past_key_values[0][2].shape[2] if past_key_values and len(past_key_values[0]) == 4 else None
 
 

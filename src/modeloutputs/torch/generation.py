@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..generation.loops import GenerationResult, beam_search, sample, stream_text
@@ -23,6 +23,7 @@ from ..output import ALWAYS, ModelOutput
 from .cache import PastKeyValues
 from .decoder import CROSS_INPUTS, SEQ2SEQ_INPUTS, Decoder, accepted_inputs, check_layer_selections, select_rows
 from .inputs import check_ids
+from .pretrained import call_inner
 
 __all__ = ["GenerateOutput", "GenerationMixin"]
 
@@ -170,8 +171,7 @@ class GenerationMixin:
             inputs: as `prepare_prompt` returns them.
             **options: cache and output flags.
         """
-        model = cast("Callable[..., Any]", self)
-        return model(tokens, mask, logits_to_keep=1, return_dict=True, **inputs, **options)
+        return call_inner(cast("nn.Module", self), tokens, mask, logits_to_keep=1, **inputs, **options)
 
     def decode_step(
         self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]

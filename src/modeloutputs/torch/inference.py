@@ -15,7 +15,7 @@ from .row_chunks import chunk_size, run_in_chunks
 
 __all__ = ["CompiledModel", "compile_for_inference"]
 
-# What makes a result of more than its rows: it cannot be computed a size of rows at a time.
+# Arguments whose results are not per row, and cannot be computed for a chunk of rows at a time.
 _WHOLE = ("labels", "start_positions", "end_positions", "next_sentence_label", "past_key_values", "output_attentions")
 
 
@@ -31,14 +31,14 @@ class CompiledModel:
 
     @torch.inference_mode()
     def __call__(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
-        """Return what the model returns for the same arguments.
+        """Call the model.
 
         Raises:
-            InputError: token ids outside the vocabulary; what else is wrong with the arguments the compiler says.
+            InputError: token ids outside the vocabulary. Other invalid arguments raise the compiler's errors.
         """
         if input_ids is not None and input_ids.dim() == 2:
             check_ids(input_ids, self.model.config.vocab_size, "input_ids")
-        # A mask that hides nothing is left out: under the compiler, which knows no values, it would cost time.
+        # A mask without zeros is left out: the compiler does not know its values, so it would cost time.
         mask = None if is_unmasked(attention_mask) else attention_mask
         size = None if input_ids is None or input_ids.dim() != 2 else chunk_size(input_ids)
         if size is None or any(inputs.get(name) is not None for name in _WHOLE) or self.model.config.is_decoder:
@@ -71,6 +71,13 @@ def compile_for_inference(model: PreTrainedModel[Any]) -> CompiledModel:
         model: any model of this library; it is put into evaluation mode.
 
     Returns:
-        what is called like the model.
+        an object with the model's call.
+
+    Examples:
+        >>> from modeloutputs.torch import BertConfig, BertModel
+        >>> config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+        >>> compiled = compile_for_inference(BertModel(config))  # compiles when it is called
+        >>> compiled.model.training
+        False
     """
     return CompiledModel(model)

@@ -1,4 +1,4 @@
-"""The loss functions, each formula once. All return a 0-d tensor: the mean over what the labels count.
+"""The loss functions, each formula once. All return a 0-d tensor: the mean over the labels that count.
 
 Everywhere, a label of -100 is not counted; where nothing is counted the loss is 0 and so is its gradient. With
 `num_items`, the sum is divided by that instead of by the number counted here, so that the losses of micro-batches add
@@ -38,7 +38,7 @@ NumItems = int | float | Tensor
 
 def _mean(total: Tensor, counted: int | Tensor, num_items: NumItems | None) -> Tensor:
     items = counted if num_items is None else num_items
-    # Where there are none, the total is 0, and so is the mean.
+    # Without any item the total is 0, and so is the mean.
     return total / (torch.where(items == 0, 1, items) if isinstance(items, Tensor) else items or 1)
 
 
@@ -68,6 +68,11 @@ def cross_entropy(
 
     Raises:
         InputError: labels of another shape, no integers, or outside the classes; e outside [0, 1].
+
+    Examples:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+        >>> cross_entropy(logits, torch.tensor([0, -100]))  # the second row is ignored
+        tensor(0.1269)
     """
     classes, described = logits.shape[-1], _facts(labels)
     check_shape(described, tuple(logits.shape[:-1]))
@@ -91,6 +96,11 @@ def causal_lm_loss(
         labels: (batch, seq); the first column is predicted by nothing.
         num_items: see the module; labels of the first column are not among what is counted.
         label_smoothing: see the module.
+
+    Examples:
+        >>> logits = torch.zeros(1, 3, 4)  # all four tokens are equally likely: log 4
+        >>> causal_lm_loss(logits, torch.tensor([[0, 1, 2]]))
+        tensor(1.3863)
     """
     check_shape(facts(labels, with_bounds=False), tuple(logits.shape[:-1]))
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
@@ -110,6 +120,10 @@ def multi_label_loss(
 
     Raises:
         InputError: labels of another shape or, like e, outside [0, 1].
+
+    Examples:
+        >>> multi_label_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # log 2
+        tensor(0.6931)
     """
     described = _facts(labels)
     check_shape(described, tuple(logits.shape))
@@ -132,6 +146,10 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
 
     Raises:
         InputError: labels of another shape.
+
+    Examples:
+        >>> regression_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 3.0]))
+        tensor(0.5000)
     """
     if logits.shape[-1] == 1 and labels.dim() == 1:
         labels = labels.unsqueeze(-1)
@@ -157,6 +175,10 @@ def sequence_classification_loss(
         problem_type: the configuration's, or None.
         num_items: see the module.
         label_smoothing: see the module; not for regression.
+
+    Examples:
+        >>> sequence_classification_loss(torch.zeros(1, 2), torch.tensor([1]), None)  # one class: log 2
+        tensor(0.6931)
     """
     classes = logits.shape[-1]
     if labels.dim() == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
@@ -167,7 +189,7 @@ def sequence_classification_loss(
     if kind == "multi_label_classification":
         return multi_label_loss(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
     if label_smoothing:
-        raise InputError("label_smoothing is for classes; regression has none")
+        raise InputError("label_smoothing is for classes; leave it out for regression")
     return regression_loss(logits, labels, num_items=num_items)
 
 
@@ -190,6 +212,11 @@ def question_answering_loss(
         end_positions: likewise.
         num_items: see the module; counts rows.
         label_smoothing: see the module.
+
+    Examples:
+        >>> scores = torch.zeros(1, 4)
+        >>> question_answering_loss(scores, scores, torch.tensor([0]), torch.tensor([2]))
+        tensor(1.3863)
     """
     ends = [
         cross_entropy(

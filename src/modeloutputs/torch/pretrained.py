@@ -1,4 +1,4 @@
-"""What all models share: loading, saving, initial weights, gradient checkpointing."""
+"""The base of all models: loading, saving, initial weights, gradient checkpointing."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..architectures import Config
 from ..architectures.layers import LayerPaths
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, first_line, nearest
+from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
 from ..files.weights import MatchedNames, canonical_name
@@ -23,6 +23,7 @@ from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
+from .placement import resolve_device, resolve_dtype
 from .stack import Call, Stack
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
@@ -83,8 +84,23 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
             InputError: invalid setting, option, dtype or device.
+
+        Examples:
+            >>> import tempfile
+            >>> from modeloutputs.torch import BertConfig, BertModel
+            >>> config = BertConfig(
+            ...     vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+            ... )
+            >>> folder = tempfile.mkdtemp()
+            >>> BertModel(config).save_pretrained(folder)
+            >>> model = BertModel.from_pretrained(folder, hidden_dropout_prob=0.0)
+            >>> model(torch.tensor([[1, 2, 3]]))
+            BaseModelOutputWithPooling(
+              last_hidden_state=f32[1,3,8],
+              pooler_output=f32[1,8],
+            )
         """
-        target = _resolve_device(device)
+        target = resolve_device(device)
         folder = find_checkpoint(name_or_path, revision)
         settings, options = cls._settings(folder, config, overrides)
         with loading(cls):
@@ -95,7 +111,7 @@ class PreTrainedModel(nn.Module, Generic[ConfigType]):
             source,
             cls.weight_names,
             tied=settings.tie_word_embeddings,
-            dtype=_resolve_dtype(dtype, settings, source),
+            dtype=resolve_dtype(dtype, settings, source),
             device=target,
         )
         model._report_missing(matched, source, folder)
@@ -357,30 +373,3 @@ class Packed(Protocol):
 def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:
     """Call a model within another: it returns an output, whatever the configuration says of the outer model's."""
     return model(*inputs, return_dict=True, **options)
-
-
-def _resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource) -> torch.dtype:
-    if isinstance(dtype, str) and dtype == "auto":
-        stored = {tensor.dtype for tensor in source.values()}
-        floating = [d for d in stored if d.is_floating_point]
-        dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
-    resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
-    return resolved
-
-
-def _resolve_device(device: torch.device | str) -> torch.device:
-    """Return a device that can hold weights here, before any are read.
-
-    Raises:
-        InputError: the device is unavailable, or has no memory.
-    """
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise InputError(f"device is {device!r}, which cannot be used here: {first_line(error)}") from None
-    if resolved.type == "meta":
-        raise InputError("device is 'meta', which holds no weights; build the model under torch.device('meta') instead")
-    return resolved

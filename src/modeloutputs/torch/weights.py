@@ -46,7 +46,7 @@ def open_weights(folder: Path) -> WeightSource:
     """Find a checkpoint's weights: safetensors, whole or in shards, else the older pytorch_model.bin.
 
     Raises:
-        CheckpointNotFoundError: there are none, or a shard is missing.
+        CheckpointNotFoundError: there are no weights, or a shard is missing.
         FileFormatError: a file is truncated, corrupt, or holds more than tensors.
     """
     mapped = map_checkpoint(folder)

@@ -15,7 +15,7 @@ from modeloutputs.errors import CheckpointNotFoundError
 from modeloutputs.files.outputs import read_saved
 from modeloutputs.files.outputs.description import SavedOutput
 
-from ...support.conversion_reference import assert_same
+from ...support.compare import assert_values
 from ...support.needs import needs_torch
 from ...support.saved_files import (
     DESCRIBED_OUTPUT,
@@ -101,7 +101,7 @@ def test_a_file_of_version_1_still_loads(framework: str, tmp_path: Path):
         },
     )
     loaded = load(tmp_path / "file", framework)
-    assert_same(loaded, {"logits": logits, "hidden_states": (None, layer)})
+    assert_values(loaded, {"logits": logits, "hidden_states": (None, layer)})
     assert framework_of_array(loaded.logits) == framework
     assert framework_of_array(load(tmp_path / "file").logits) == "torch"
     saved = read_saved(tmp_path / "file")
@@ -112,7 +112,7 @@ def test_a_file_of_version_1_still_loads(framework: str, tmp_path: Path):
 
 
 def test_the_description_that_the_next_tests_change_is_right(tmp_path: Path):
-    assert_same(load(write_description(tmp_path)), {"a": numbers(2)})
+    assert_values(load(write_description(tmp_path)), {"a": numbers(2)})
 
 
 @pytest.mark.parametrize("entry", ["version", "several", "outputs"])

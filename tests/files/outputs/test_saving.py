@@ -14,7 +14,7 @@ from modeloutputs import InputError, ModelOutput, UsageError, load, save
 from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
 
-from ...support.conversion_reference import assert_same, values
+from ...support.compare import assert_values, values
 from ...support.needs import FRAMEWORK_PARAMS, needs_jax, needs_torch
 from ...support.random_outputs import array
 from ...support.saved_files import Custom, Other, again, numbers
@@ -59,7 +59,7 @@ def test_what_lies_in_the_same_memory_and_is_read_otherwise_is_saved_apart(tmp_p
     pairs = (waves, waves.conj(), waves.imag, waves.conj().imag)
     loaded = again(Custom(states=pairs), tmp_path).states
     for there, tensor in zip(loaded, pairs, strict=True):
-        assert_same(there, values(tensor))
+        assert_values(there, values(tensor))
 
 
 def test_numpy_arrays_of_every_form_are_saved_by_value(tmp_path: Path):
@@ -77,7 +77,7 @@ def test_numpy_arrays_of_every_form_are_saved_by_value(tmp_path: Path):
     loaded = again(Custom(table=forms), tmp_path).table
     for name, given_array in forms.items():
         wanted = np.asarray(given_array)
-        assert_same(loaded[name], wanted.astype(wanted.dtype.newbyteorder("=")), name)
+        assert_values(loaded[name], wanted.astype(wanted.dtype.newbyteorder("=")), name)
 
 
 @needs_torch
@@ -104,7 +104,7 @@ def test_an_array_in_several_places_is_stored_once_and_comes_back_as_one(framewo
         assert list(file.keys()) == ["0.states.1"]
     first = loaded[0].states[1]
     assert first is loaded[0].table["last"] is loaded[1].scores is loaded[2].scores[0]
-    assert_same(first, numbers(2, 3))
+    assert_values(first, numbers(2, 3))
 
 
 @needs_torch
@@ -181,7 +181,7 @@ def test_what_nests_without_end_is_refused(tmp_path: Path):
     deep: Any = numbers(1)
     for _ in range(100):
         deep = [deep]
-    assert_same(again(Custom(states=deep), tmp_path).states, deep)
+    assert_values(again(Custom(states=deep), tmp_path).states, deep)
     assert "more than 100 levels deep" in refused(Custom(states=[deep]), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The tokens around a text that say where it begins and ends, as `add_bos_token` and `add_eos_token` ask for them."""
+"""The bos and eos tokens around a text, which the settings `add_bos_token` and `add_eos_token` turn on."""
 
 from typing import TYPE_CHECKING
 
@@ -8,21 +8,20 @@ from .base import Config, Tokens
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["FRAME_SETTINGS", "frame"]
+__all__ = ["BOS_EOS_SETTINGS", "add_bos_eos"]
 
-FRAME_SETTINGS = ("add_bos_token", "add_eos_token")
+BOS_EOS_SETTINGS = ("add_bos_token", "add_eos_token")
 
 
-def frame(backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
-    """Have a backend put the bos token before each text and the eos token after it, as `bos a eos bos b eos`.
+def add_bos_eos(backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+    """Make a backend put the bos token before each text and the eos token after it, as `bos a eos bos b eos`.
 
-    Nothing is done where neither setting is given; where one is, the other is off unless it is given too, as in the
-    peer.
+    If neither setting is given, the backend is left unchanged; if only one is, the other is off, as in the peer.
 
     Raises:
-        InputError: a token is to be put in, and the tokenizer has none or its vocabulary lacks it.
+        InputError: a setting is on, but the tokenizer has no such token, or not in its vocabulary.
     """
-    if not any(setting in config for setting in FRAME_SETTINGS):
+    if not any(setting in config for setting in BOS_EOS_SETTINGS):
         return
     from tokenizers.processors import TemplateProcessing
 
@@ -37,7 +36,5 @@ def _text(backend: "Tokenizer", config: Config, tokens: Tokens, name: str) -> st
         return None
     token = tokens.get(name)
     if token is None or backend.token_to_id(token.content) is None:
-        raise InputError(
-            f"add_{name} was asked for, and the tokenizer has no {name} in its vocabulary; pass {name} too"
-        )
+        raise InputError(f"add_{name} is set, but the tokenizer has no {name} in its vocabulary; pass {name} too")
     return token.content

@@ -71,7 +71,6 @@ def test_a_flag_without_its_token_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             LlamaTokenizer.from_pretrained(tmp_path, **{f"add_{name}_token": True})
         assert str(caught.value) == (
-            f"add_{name}_token was asked for, and the tokenizer has no {name}_token in its vocabulary; "
-            f"pass {name}_token too"
+            f"add_{name}_token is set, but the tokenizer has no {name}_token in its vocabulary; pass {name}_token too"
         )
     assert load_peer("PreTrainedTokenizerFast", tmp_path)("a")["input_ids"]
