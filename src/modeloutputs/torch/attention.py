@@ -232,11 +232,11 @@ class AttentionContext(Protocol):
         """Whether keys and values are returned, for a cache."""
         ...
 
-    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+    def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""
         ...
 
-    def cached_cross(self, layer: int) -> KeyValue | None:
+    def cached_cross(self) -> KeyValue | None:
         """Return the encoder's key and value from the cache, or None."""
         ...
 
@@ -258,7 +258,7 @@ class Attention(nn.Module):
 
     Args:
         settings: sizes of the layer.
-        layer: index of the layer.
+        layer: index of the layer, which its scale depends on.
         query: name of the query projection.
         key: name of the key projection; roles with one name are slices of one matrix.
         value: name of the value projection.
@@ -269,7 +269,6 @@ class Attention(nn.Module):
         self, settings: LayerSettings, layer: int, *, query: str, key: str, value: str, output: str | None
     ) -> None:
         super().__init__()
-        self.layer = layer
         self.heads, self.kv_heads, self.head_dim = settings.heads, settings.key_heads, settings.head_width
         self.dropout = settings.attention_dropout
         self.scale = settings.scale(layer)
@@ -312,7 +311,7 @@ class Attention(nn.Module):
         rotary = context.position_embeddings
         if rotary is not None:
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
-        key_value = context.append(self.layer, key, value)
+        key_value = context.append(key, value)
         attended, weights = self.attend(query, key_value, context.mask, with_weights)
         return trimmed(attended, weights, key_value if context.has_cache else None)
 
@@ -338,7 +337,7 @@ class CrossAttention(Attention):
 
     def encoder_key_value(self, context: AttentionContext) -> KeyValue | None:
         """Return the encoder's key and value, the cached ones if any; None without an encoder."""
-        cached = context.cached_cross(self.layer)
+        cached = context.cached_cross()
         if cached is not None or context.encoder_hidden_states is None:
             return cached
         key, value = self.project(context.encoder_hidden_states, *self.projections[1:])

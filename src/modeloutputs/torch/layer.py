@@ -22,14 +22,20 @@ class LayerContext(NamedTuple):
     encoder_mask: AttentionMask
     cache: CacheUpdate | None
     position_embeddings: PositionEmbeddings | None
+    layer: int = 0
+    """Index of the layer: its place in the stack, whichever it was built for, since layers may be moved or shared."""
 
-    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+    def at(self, layer: int) -> "LayerContext":
+        """Return the inputs of the layer at an index, which only the cache tells apart."""
+        return self if self.cache is None else self._replace(layer=layer)
+
+    def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""
-        return (key, value) if self.cache is None else self.cache.append(layer, key, value)
+        return (key, value) if self.cache is None else self.cache.append(self.layer, key, value)
 
-    def cached_cross(self, layer: int) -> KeyValue | None:
+    def cached_cross(self) -> KeyValue | None:
         """Return the encoder's key and value from the cache, or None."""
-        return None if self.cache is None else self.cache.cross(layer)
+        return None if self.cache is None else self.cache.cross(self.layer)
 
     @property
     def has_cache(self) -> bool:
@@ -39,7 +45,7 @@ class LayerContext(NamedTuple):
     @property
     def has_encoder(self) -> bool:
         """Whether there is an encoder to attend to."""
-        return self.encoder_hidden_states is not None or self.cached_cross(0) is not None
+        return self.encoder_hidden_states is not None or self.cached_cross() is not None
 
 
 class LayerResult(NamedTuple):

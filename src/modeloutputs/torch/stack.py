@@ -239,9 +239,10 @@ class Stack(nn.ModuleList):
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
         states = [hidden if call.keep_hidden[0] else None]
         results: list[LayerResult] = []
-        for layer, keep, with_weights in zip(self, call.keep_hidden[1:], call.keep_attention, strict=True):
+        flags = zip(call.keep_hidden[1:], call.keep_attention, strict=True)
+        for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
             run = partial(_recompute, layer) if call.gradient_checkpointing else layer
-            result = as_result(LayerResult, run(hidden, context, with_weights))
+            result = as_result(LayerResult, run(hidden, context.at(i), with_weights))
             hidden = result.hidden
             states.append(hidden if keep else None)
             results.append(result)
