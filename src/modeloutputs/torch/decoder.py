@@ -77,7 +77,6 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
     if not model.keeps_cache:
         return None
     stack = _stacks(model)[-1]
-    stack.number_layers()
     weight = stack.key_weight()
     return Cache.with_room(
         layers=len(stack),
