@@ -168,7 +168,7 @@ def test_states_that_are_not_asked_for_are_not_kept_alive() -> None:
     model = ENCODER.model()
     alive: list[weakref.ref[Tensor]] = []
     for layer in model.encoder.layer:
-        layer.register_forward_hook(lambda module, arguments, result: alive.append(weakref.ref(result.hidden)))
+        layer.register_forward_hook(lambda module, arguments, result: alive.append(weakref.ref(result[0])))
     with torch.no_grad():
         output = model(**ENCODER.inputs(), output_hidden_states=[0])
     gc.collect()
