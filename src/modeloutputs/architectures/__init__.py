@@ -1,4 +1,7 @@
-"""Model configurations: config.json as dataclasses. Imports no framework."""
+"""Everything that a checkpoint decides about a model: configuration, names of modules and weights, checks, tasks.
+
+Imports no framework.
+"""
 
 from .bart import BartConfig
 from .bert import BertConfig

@@ -3,14 +3,14 @@
 A module that was replaced, wrapped, parametrised, quantised or hooked is called like any other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
-from .small_matmul import linear
+from .small_matmul import batched_linear, is_eager_inference, linear, pays
 
 __all__ = [
     "add_residual",
@@ -30,12 +30,9 @@ __all__ = [
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
-_is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
+Parameters = dict[str, Tensor | None]
 
-
-def _parameters(module: nn.Module) -> dict[str, Tensor | None]:
-    """Return a module's own parameters, without the search that reading them as attributes costs."""
-    return cast("Any", module)._parameters
+# Parameters are read from `_parameters`, without the search that reading them as attributes costs.
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -43,11 +40,13 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Return whether a module is exactly of one of these classes, and calling it runs nothing but its `forward`."""
-    if type(module) not in kinds or modules._has_any_global_hook():  # pyright: ignore
-        return False
+    return type(module) in kinds and _runs_only_forward(module)
+
+
+def _runs_only_forward(module: nn.Module) -> bool:
     own = module.__dict__
     hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return not (hooked or "forward" in own)
+    return not (hooked or "forward" in own or modules._has_any_global_hook())  # pyright: ignore
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -59,15 +58,15 @@ def has_hooks(module: nn.Module) -> bool:
 
 def can_modify_in_place(*producers: nn.Module) -> bool:
     """Return whether nobody else holds the tensor that these modules returned."""
-    return all(is_plain(module, *_OWNERS) for module in producers)
+    return all(type(module) in _OWNERS and _runs_only_forward(module) for module in producers)
 
 
-_OWNERS: list[type[nn.Module]] = [nn.Linear, nn.Dropout]
+_OWNERS: set[type[nn.Module]] = {nn.Linear, nn.Dropout}
 
 
 def returns_new_tensors(kind: type[ModuleType]) -> type[ModuleType]:
     """Declare that modules of a class return a tensor that they do not keep."""
-    _OWNERS.append(kind)
+    _OWNERS.add(kind)
     return kind
 
 
@@ -82,14 +81,16 @@ def add_residual(update: Tensor, residual: Tensor, *producers: nn.Module) -> Ten
 
 def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
     """Return `module(states)`, without the call where it changes nothing."""
-    return states if is_plain(module, nn.Dropout) and not module.training else module(states)
+    return states if not module.training and is_plain(module, nn.Dropout) else module(states)
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
     """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
-    if _is_eager_inference() and is_plain(module, nn.Linear):
-        parameters = _parameters(module)
-        return linear(states, cast("Tensor", parameters["weight"]), parameters["bias"])
+    if type(module) is nn.Linear:
+        parameters: Parameters = module._parameters  # pyright: ignore
+        weight = parameters.get("weight")
+        if weight is not None and pays(states, weight, weight.size(-1)) and is_plain(module, nn.Linear):
+            return batched_linear(states, weight, parameters["bias"])
     return module(states)
 
 
@@ -121,16 +122,12 @@ def _is_lookup(module: nn.Embedding) -> bool:
     return is_plain(module, nn.Embedding) and module.max_norm is None and module.padding_idx is None
 
 
-def _is_eager_inference() -> bool:
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_tracing())
-
-
 # -- several linear layers of one input ---------------------------------------------------------------------------
 
 
 def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tensor]:
     """Return each layer's result for one input, by a single product where their weights lie end to end in memory."""
-    if len(layers) > 1 and _is_eager_inference():
+    if len(layers) > 1 and is_eager_inference():
         joint = joint_parameters(layers)
         if joint is not None:
             weight, bias, sizes = joint
@@ -145,15 +142,19 @@ def split_columns(states: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
 
 def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
     """Return one weight and bias that span those of several plain layers, and the outputs of each; None if none do."""
-    if not all(is_plain(layer, nn.Linear) for layer in layers):
-        return None
-    weights = [_parameters(layer)["weight"] for layer in layers]
-    biases = [_parameters(layer)["bias"] for layer in layers]
+    weights: list[Tensor | None] = []
+    biases: list[Tensor | None] = []
+    for layer in layers:
+        if not is_plain(layer, nn.Linear):
+            return None
+        parameters: Parameters = layer._parameters  # pyright: ignore
+        weights.append(parameters["weight"])
+        biases.append(parameters["bias"])
     weight = _spanning(weights)
-    bias = None if all(each is None for each in biases) else _spanning(biases)
-    if weight is None or (bias is None and biases[0] is not None):
+    bias = None if biases == [None] * len(biases) else _spanning(biases)
+    if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
-    return weight, bias, [cast("Tensor", each).size(0) for each in weights]
+    return weight, bias, [each.size(0) for each in weights if each is not None]
 
 
 def _spanning(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -185,7 +186,7 @@ def pack_linears(layers: Sequence[nn.Module]) -> None:
     if not all(type(layer) is nn.Linear for layer in layers):
         return
     for name in ("weight", "bias"):
-        tensors = [_parameters(layer)[name] for layer in layers]
+        tensors: list[Tensor | None] = [layer._parameters[name] for layer in layers]  # pyright: ignore
         parameters = [tensor for tensor in tensors if type(tensor) is nn.Parameter and not tensor.is_meta]
         if len(parameters) == len(tensors):
             _pack(parameters)
