@@ -27,7 +27,7 @@ LAYERED = ("hidden_states", "attentions")
 
 def examples(kind: str) -> int:
     """Return how many outputs to draw: most with NumPy's arrays, because all frameworks share the code above them."""
-    return {"numpy": 40, "torch": 12, "jax": 4, "tensorflow": 6}[kind]
+    return {"numpy": 40, "torch": 10, "jax": 3, "tensorflow": 4}[kind]
 
 
 def on(kind: str) -> Any:

@@ -21,7 +21,7 @@ from ..support.batches import (
     Case,
     check_where_possible,
     each_side,
-    every_class,
+    every_class_on_each_side,
     like,
     make,
     of_rows,
@@ -35,8 +35,7 @@ from ..support.needs import needs, needs_jax, needs_torch
 from ..support.random_outputs import class_named, full
 
 
-@every_class
-@each_side
+@every_class_on_each_side
 def test_unpadded_rows_are_the_parts_and_join_to_the_same(case: Case, side: str):
     parts = prompts(case)
     joined = concat(parts, side=side)
@@ -46,8 +45,7 @@ def test_unpadded_rows_are_the_parts_and_join_to_the_same(case: Case, side: str)
     assert_same(concat(rows, side=side), joined)
 
 
-@every_class
-@each_side
+@every_class_on_each_side
 def test_unpad_undoes_pad(case: Case, side: str):
     output = prompts(case)[1]
     has_encoder = any(name.startswith(("encoder_", "cross_")) for name in output)

@@ -32,6 +32,7 @@ __all__ = [
     "check_where_possible",
     "each_side",
     "every_class",
+    "every_class_on_each_side",
     "like",
     "make",
     "of_rows",
@@ -99,6 +100,17 @@ def cases() -> Iterator[Any]:
 every_class = pytest.mark.parametrize("case", list(cases()))
 
 each_side = pytest.mark.parametrize("side", ["left", "right"])
+
+every_class_on_each_side = pytest.mark.parametrize(
+    ("case", "side"),
+    [
+        pytest.param(*case.values, side, id=f"{case.id}-{side}", marks=case.marks)
+        for case in cases()
+        for side in ("left", "right")
+        if case.id.endswith("numpy") or side == "left"
+    ],
+)
+"""The sides differ above the frameworks' operations: each framework's own arrays are padded on the left only."""
 
 SMALL = {"heads": 2, "enc_heads": 3, "kv_heads": 2, "head_dim": 3, "hidden": 4, "vocab": 5, "labels": 3, "choices": 2}
 

@@ -160,13 +160,14 @@ def test_dropout_is_called_where_it_acts_or_is_watched(called: list[str]) -> Non
 OUTPUTS = MIN_WEIGHT_NUMEL // WIDTH
 
 
-def test_a_plain_linear_layer_is_computed_without_a_call_in_inference(called: list[str]) -> None:
-    for outputs in (5, OUTPUTS):  # the plain product, and that of few rows
+def test_a_large_plain_linear_layer_is_computed_without_a_call_for_few_rows_in_inference(called: list[str]) -> None:
+    for outputs, calls in ((5, ["Linear"]), (OUTPUTS, [])):  # the plain product, and that of few rows
         layer, rows = randomise(nn.Linear(WIDTH, outputs)), states(2, 3, WIDTH)
         expected = rows @ layer.weight.T + layer.bias
         with torch.no_grad():
             torch.testing.assert_close(apply_linear(layer, rows), expected.detach())
-        assert not called
+        assert called == calls
+        called.clear()
         torch.testing.assert_close(apply_linear(layer, rows), expected)  # gradients are recorded
         assert called == ["Linear"]
         called.clear()
@@ -246,6 +247,14 @@ def layers(*outputs: int, bias: bool = True) -> list[nn.Linear]:
     return [randomise(nn.Linear(WIDTH, count, bias=bias), seed=i) for i, count in enumerate(outputs)]
 
 
+@torch.no_grad()
+def test_layers_of_which_one_has_no_bias_are_computed_apart() -> None:
+    mixed, rows = [*layers(4, bias=False), *layers(4, 4)], states(2, 3, WIDTH)
+    pack_linears(mixed)
+    assert joint_parameters(mixed) is None
+    torch.testing.assert_close(list(apply_linears(mixed, rows)), [layer(rows) for layer in mixed])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("outputs", [(4, 4, 4), (6, 2, 2), (5,)])
 @torch.no_grad()
@@ -267,7 +276,7 @@ def test_packed_layers_are_one_product_with_the_same_results(
     assert joined_bias is None or torch.equal(joined_bias, torch.cat([layer.bias for layer in apart]))
     called.clear()
     torch.testing.assert_close(list(apply_linears(apart, rows)), expected)
-    assert not called
+    assert called == (["Linear"] if len(outputs) == 1 else [])
     assert [[id(p) for p in layer.parameters()] for layer in apart] == identities
     for layer, before in zip(apart, weights, strict=True):
         assert all(map(torch.equal, layer.parameters(), before))

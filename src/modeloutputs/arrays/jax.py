@@ -1,4 +1,7 @@
-"""JAX's arrays: those with values on the CPU are handled by NumPy, because JAX would compile each shape anew."""
+"""JAX's arrays: those with values on the CPU are handled by NumPy, because JAX would compile each shape anew.
+
+For the same reason NumPy's arrays become JAX's by `device_put`: `jnp.asarray` compiles a copy for each shape.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -48,7 +51,7 @@ def _from_host(result: Any, arrays: Sequence[Any]) -> Any:
     if any(array.committed for array in arrays):
         return _jax.device_put(result, device)
     with _jax.default_device(device):  # an uncommitted array stays so, and JAX may move it
-        return _jax.numpy.asarray(result)
+        return _jax.device_put(result)
 
 
 class JaxBackend(Backend):
@@ -93,14 +96,14 @@ class JaxBackend(Backend):
         return NUMPY.xp.asarray(array)
 
     def from_numpy(self, array: Any) -> Any:
-        """Return a NumPy array's values.
+        """Return a NumPy array's values, copied.
 
         Raises:
             InputError: JAX would give them half the bits.
         """
         array = in_native_byte_order(array)
         _check_precision(array)
-        return self.xp.asarray(array)
+        return _jax.device_put(array.copy())  # JAX may hold on to the memory that it is given
 
     def exports_dlpack(self, array: Any) -> bool:
         """Return True: JAX itself refuses what it cannot export."""

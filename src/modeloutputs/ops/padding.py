@@ -23,7 +23,7 @@ Side = str | Mapping[str, str]
 Padding = float | Mapping[str, float] | None
 """What padding holds, or that by field; None for what the class says."""
 
-FILLED_FROM_FRONT = frozenset({"max_length", "new"})
+_FILLED_FROM_FRONT = frozenset({"max_length", "new"})
 """Axes whose padding is always on the right: caches of constant shape, and the tokens that `generate` chose."""
 
 
@@ -97,11 +97,11 @@ def left_padded(side: Any) -> Callable[[str], bool]:
     given: dict[Any, Any] = dict(cast("Mapping[Any, Any]", side)) if isinstance(side, Mapping) else {"": side}
     if any(value not in ("left", "right") for value in given.values()):
         raise InputError(f"side is {side!r}; expected 'left' or 'right', or one of them by axis name")
-    known = sorted(PADDABLE_AXES - FILLED_FROM_FRONT)
+    known = sorted(PADDABLE_AXES - _FILLED_FROM_FRONT)
     for name in given:
         if name and name not in known:
             raise InputError(f"side names {name!r}, which is not an axis with a choice of side{nearest(name, known)}")
-    return lambda name: name not in FILLED_FROM_FRONT and given.get(name, given.get("", "right")) == "left"
+    return lambda name: name not in _FILLED_FROM_FRONT and given.get(name, given.get("", "right")) == "left"
 
 
 def check_padding(padding: Any, outputs: Sequence[Any]) -> None:

@@ -45,7 +45,12 @@ def is_array(value: Any) -> bool:
 
 
 def is_nested(value: Any) -> bool:
-    """Return whether a value holds others: a tuple, list, mapping or output."""
+    """Return whether a value holds others: a tuple, list, mapping or output.
+
+    Examples:
+        >>> is_nested({"a": 1}), is_nested("text")
+        (True, False)
+    """
     return isinstance(value, (tuple, list, dict)) or (isinstance(value, Mapping) and not is_array(value))
 
 
@@ -153,7 +158,12 @@ def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def flat_name(prefix: str, key: object) -> str:
-    """Return the flat name of what stands under a key of a value with that name: `past_key_values.0.1`."""
+    """Return the flat name of an item by the name of the value that holds it and its key or index.
+
+    Examples:
+        >>> flat_name("past_key_values.0", 1)
+        'past_key_values.0.1'
+    """
     return f"{prefix}.{key}" if prefix else str(key)
 
 

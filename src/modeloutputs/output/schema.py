@@ -180,7 +180,12 @@ def is_optional(schema: Schema) -> bool:
 
 
 def without_none(schema: Schema) -> Schema:
-    """Return what the schema says of a value that is not None."""
+    """Return the schema of the values that are not None.
+
+    Examples:
+        >>> without_none(parse(int | None))
+        OtherSchema(annotation=<class 'int'>)
+    """
     if not isinstance(schema, UnionSchema):
         return schema
     return schema.options[0] if len(schema.options) == 1 else UnionSchema(schema.options, is_optional=False)
@@ -198,6 +203,12 @@ def axes_of(schema: Schema, rank: int) -> tuple[str, ...] | None:
     """Return one axis name for each of `rank` axes; None if the schema is not of arrays with so many.
 
     Several axes under one name (`...`, `*rest`) are named `_` each.
+
+    Examples:
+        >>> import numpy as np
+        >>> from jaxtyping import Float
+        >>> axes_of(parse(Float[np.ndarray, "batch ... hidden"]), 4)
+        ('batch', '_', '_', 'hidden')
     """
     if not isinstance(schema, ArraySchema):
         return None
@@ -212,8 +223,18 @@ def axes_of(schema: Schema, rank: int) -> tuple[str, ...] | None:
 
 
 def matching_option(schema: Schema, value: Any) -> Schema:
-    """Return the first alternative whose structure and numbers of axes a value has; else the first of all."""
+    """Return the first alternative whose structure and numbers of axes a value has; else the first of all.
+
+    Examples:
+        >>> import numpy as np
+        >>> from jaxtyping import Float
+        >>> loss = parse(Float[np.ndarray, ""] | Float[np.ndarray, "parts"])
+        >>> describe(matching_option(loss, np.ones(3)))
+        '(parts)'
+    """
     options = options_of(schema)
+    if len(options) == 1:
+        return options[0]
     return next((option for option in options if matches_structure(option, value)), options[0])
 
 

@@ -3,15 +3,15 @@
 A module that was replaced, wrapped, parametrised, quantised or hooked is called like any other.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
-from .small_matmul import linear
+from .small_matmul import batched_linear, is_eager_inference, linear, pays
 
 __all__ = [
     "add_residual",
@@ -31,12 +31,9 @@ __all__ = [
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
-_is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
+Parameters = dict[str, Tensor | None]
 
-
-def _parameters(module: nn.Module) -> dict[str, Tensor | None]:
-    """Return a module's own parameters, without the search that reading them as attributes costs."""
-    return cast("Any", module)._parameters
+# Parameters are read from `_parameters`, without the search that reading them as attributes costs.
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -44,11 +41,13 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Return whether a module is exactly of one of these classes, and calling it runs nothing but its `forward`."""
-    if type(module) not in kinds or modules._has_any_global_hook():  # pyright: ignore
-        return False
+    return type(module) in kinds and _runs_only_forward(module)
+
+
+def _runs_only_forward(module: nn.Module) -> bool:
     own = module.__dict__
     hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return not (hooked or "forward" in own)
+    return not (hooked or "forward" in own or modules._has_any_global_hook())  # pyright: ignore
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -60,15 +59,15 @@ def has_hooks(module: nn.Module) -> bool:
 
 def can_modify_in_place(*producers: nn.Module) -> bool:
     """Return whether nobody else holds the tensor that these modules returned."""
-    return all(is_plain(module, *_OWNERS) for module in producers)
+    return all(type(module) in _OWNERS and _runs_only_forward(module) for module in producers)
 
 
-_OWNERS: list[type[nn.Module]] = [nn.Linear, nn.Dropout]
+_OWNERS: set[type[nn.Module]] = {nn.Linear, nn.Dropout}
 
 
 def returns_new_tensors(kind: type[ModuleType]) -> type[ModuleType]:
     """Declare that modules of a class return a tensor that they do not keep."""
-    _OWNERS.append(kind)
+    _OWNERS.add(kind)
     return kind
 
 
@@ -83,14 +82,16 @@ def add_residual(update: Tensor, residual: Tensor, *producers: nn.Module) -> Ten
 
 def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
     """Return `module(states)`, without the call where it changes nothing."""
-    return states if is_plain(module, nn.Dropout) and not module.training else module(states)
+    return states if not module.training and is_plain(module, nn.Dropout) else module(states)
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
     """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
-    if _is_eager_inference() and is_plain(module, nn.Linear):
-        parameters = _parameters(module)
-        return linear(states, cast("Tensor", parameters["weight"]), parameters["bias"])
+    if type(module) is nn.Linear:
+        parameters: Parameters = module._parameters  # pyright: ignore
+        weight = parameters.get("weight")
+        if weight is not None and pays(states, weight, weight.size(-1)) and is_plain(module, nn.Linear):
+            return batched_linear(states, weight, parameters["bias"])
     return module(states)
 
 
@@ -122,16 +123,12 @@ def _is_lookup(module: nn.Embedding) -> bool:
     return is_plain(module, nn.Embedding) and module.max_norm is None and module.padding_idx is None
 
 
-def _is_eager_inference() -> bool:
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_tracing())
-
-
 # -- several linear layers of one input ---------------------------------------------------------------------------
 
 
 def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tensor]:
     """Return each layer's result for one input, by a single product where their weights lie end to end in memory."""
-    if len(layers) > 1 and _is_eager_inference():
+    if len(layers) > 1 and is_eager_inference():
         joint = joint_parameters(layers)
         if joint is not None:
             weight, bias, sizes = joint
@@ -146,15 +143,19 @@ def split_columns(states: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
 
 def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
     """Return one weight and bias that span those of several plain layers, and the outputs of each; None if none do."""
-    if not all(is_plain(layer, nn.Linear) for layer in layers):
-        return None
-    weights = [_parameters(layer)["weight"] for layer in layers]
-    biases = [_parameters(layer)["bias"] for layer in layers]
+    weights: list[Tensor | None] = []
+    biases: list[Tensor | None] = []
+    for layer in layers:
+        if not is_plain(layer, nn.Linear):
+            return None
+        parameters: Parameters = layer._parameters  # pyright: ignore
+        weights.append(parameters["weight"])
+        biases.append(parameters["bias"])
     weight = _spanning(layers[0], "weight", weights)
-    bias = None if all(each is None for each in biases) else _spanning(layers[0], "bias", biases)
-    if weight is None or (bias is None and biases[0] is not None):
+    bias = None if biases == [None] * len(biases) else _spanning(layers[0], "bias", biases)
+    if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
-    return weight, bias, [cast("Tensor", each).size(0) for each in weights]
+    return weight, bias, [each.size(0) for each in weights if each is not None]
 
 
 _JOINED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
@@ -198,7 +199,7 @@ def pack_linears(layers: Sequence[nn.Module]) -> None:
     if len(layers) < 2 or not all(type(layer) is nn.Linear for layer in layers):
         return
     for name in ("weight", "bias"):
-        tensors = [_parameters(layer)[name] for layer in layers]
+        tensors: list[Tensor | None] = [layer._parameters[name] for layer in layers]  # pyright: ignore
         if _spanning(layers[0], name, tensors) is None and all(map(_is_movable, tensors)):
             _pack(layers[0], name, cast("list[nn.Parameter]", tensors))
 

@@ -6,13 +6,24 @@ neither and runs on all cores: 1.2 to 2.9 times as fast with 1 to 64 rows on two
 sliced by outputs, one of shape (in, out) by inputs, so that every slice is one contiguous block of memory.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MAX_ROWS", "MIN_WEIGHT_NUMEL", "SmallBatchLinear", "linear", "transposed_linear"]
+__all__ = [
+    "MAX_ROWS",
+    "MIN_WEIGHT_NUMEL",
+    "SmallBatchLinear",
+    "batched_linear",
+    "is_eager_inference",
+    "linear",
+    "pays",
+    "transposed_linear",
+]
 
 MAX_ROWS = 64
 """Largest number of rows for which the batch of smaller products is faster."""
@@ -32,9 +43,15 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: (out, in).
         bias: (out,) or None.
     """
-    if not _pays(rows, weight, weight.shape[-1]):
+    if not pays(rows, weight, weight.size(-1)):
         return F.linear(rows, weight, bias)
-    return SmallBatchLinear(weight, bias)(rows.reshape(-1, weight.shape[1])).view(*rows.shape[:-1], -1)
+    return batched_linear(rows, weight, bias)
+
+
+def batched_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the same as `linear`, where that `pays`."""
+    product = SmallBatchLinear(weight, bias, is_sliceable=True)
+    return product(rows.reshape(-1, weight.shape[1])).view(*rows.shape[:-1], -1)
 
 
 def transposed_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,24 +63,34 @@ def transposed_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) 
         bias: (out,) or None.
     """
     flat = rows.reshape(-1, rows.shape[-1])
-    if _pays(rows, weight, weight.shape[0]):
-        product = SmallBatchLinear(weight, bias, transposed=True)(flat)
+    if pays(rows, weight, weight.shape[0]):
+        product = SmallBatchLinear(weight, bias, transposed=True, is_sliceable=True)(flat)
     else:
         product = flat @ weight if bias is None else torch.addmm(bias, flat, weight)
     return product.view(*rows.shape[:-1], weight.shape[1])
 
 
-def _pays(rows: Tensor, weight: Tensor, inputs: int) -> bool:
-    few = 0 < rows.numel() <= MAX_ROWS * inputs and rows.dtype == weight.dtype and rows.shape[-1:] == (inputs,)
-    return few and weight.numel() >= MIN_WEIGHT_NUMEL and _is_sliceable(weight)
+def pays(rows: Tensor, weight: Tensor, inputs: int) -> bool:
+    """Return whether the batch of smaller products is faster for `rows` (..., inputs), and can be used."""
+    # The cheapest tests come first: this is asked of every product.
+    if weight.numel() < MIN_WEIGHT_NUMEL or not 0 < rows.numel() <= MAX_ROWS * inputs:
+        return False
+    return rows.shape[-1:] == (inputs,) and rows.dtype == weight.dtype and _is_sliceable(weight)
+
+
+def is_eager_inference() -> bool:
+    """Return whether nothing records or traces the computation."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_tracing())
+
+
+_is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
 
 
 def _is_sliceable(weight: Tensor) -> bool:
-    """Return whether a weight can be sliced without a trace: in inference, on the CPU, in float32."""
+    """Return whether a weight can be sliced without a trace: in eager inference, on the CPU, in float32."""
     return (
-        not torch.compiler.is_compiling()
-        and not torch.is_grad_enabled()
-        and weight.dtype == torch.float32
+        weight.dtype == torch.float32
+        and is_eager_inference()
         and weight.device.type == "cpu"
         and type(weight) in (Tensor, nn.Parameter)  # others, such as quantised ones, bring a product of their own
         and weight.layout == torch.strided
@@ -79,13 +106,16 @@ class SmallBatchLinear:
         weight: (out, in), or (in, out) if `transposed`.
         bias: (out,) or None.
         transposed: the weight is stored as (in, out).
+        is_sliceable: whether the weight can be sliced; found out if None.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, transposed: bool = False, is_sliceable: bool | None = None
+    ) -> None:
         self._weight, self._bias = (weight.t() if transposed else weight), bias
         self._slices = 0
         self._transposed = transposed
-        if _is_sliceable(weight):
+        if _is_sliceable(weight) if is_sliceable is None else is_sliceable:
             self._slice_inputs(weight) if transposed else self._slice_outputs(weight)
 
     def _slice_outputs(self, weight: Tensor) -> None:

@@ -285,8 +285,6 @@ REARRANGED: dict[str, Callable[[nn.ModuleList], None]] = {
 @pytest.mark.parametrize(
     "name", ["GPT2LMHeadModel", "LlamaForCausalLM", "BertLMHeadModel", "BartForConditionalGeneration"]
 )
-    "name", ["GPT2LMHeadModel", "LlamaForCausalLM", "BertLMHeadModel", "BartForConditionalGeneration"]
-)
 def test_layers_may_be_removed_moved_and_shared(name: str, change: str) -> None:
     """Steps with a cache are what one call over the whole sequence returns."""
     head = BY_NAME[name]
