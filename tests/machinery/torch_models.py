@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modeloutputs import ModelOutput
+from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import BaseModelOutput, CausalLMOutputWithPast
 
+from ..support.random_outputs import full
 from ..torch.tiny import BY_NAME
 from .torch_users import Scored
 
@@ -107,3 +110,19 @@ def finish(*processes: subprocess.Popen[str], seconds: float = 300) -> None:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def filled(cls: type[ModelOutput], *, seed: int = 0) -> Any:
+    """Return an output of a class with every field, its cache ours, and the first state or attention not asked for."""
+    output = full(cls, seed=seed)
+    for name, value in output.items():
+        if name == "past_key_values":
+            output[name] = Cache(value)
+        elif type(value) is tuple:
+            output[name] = (None, *value[1:])
+    return output
+
+
+def with_plain_cache(output: Any) -> Any:
+    """Return the output with its cache as plain tuples: what a compiler that traces a model's call returns."""
+    return output.replace(past_key_values=output.past_key_values.to_tuples())

@@ -86,19 +86,27 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
     """
     if mask is None:
         return
-    shape = tuple(mask.shape)
-    fits = shape in ((rows, keys), (rows, queries, keys))
-    if mask.dim() == 4:
-        fits = shape[0] in (1, rows) and shape[2:] == (queries, keys) and (not heads or shape[1] in (1, heads))
-    if not fits:
+    if not _fits(mask, rows, queries, keys, heads):
         raise InputError(
-            f"attention mask has shape {shape}; expected (batch, keys) = {(rows, keys)}, "
+            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
     if values_on_cpu(mask) and mask.is_floating_point() and mask.min() < 0:
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
+
+
+def _fits(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> bool:
+    # Size by size: to a compiler, tuples of sizes that it does not know yet are never equal.
+    sizes = mask.shape
+    if mask.dim() == 2:
+        return sizes[0] == rows and sizes[1] == keys
+    if not 3 <= mask.dim() <= 4 or sizes[-1] != keys or sizes[-2] != queries:
+        return False
+    if mask.dim() == 3:
+        return sizes[0] == rows
+    return (sizes[0] == 1 or sizes[0] == rows) and (not heads or sizes[1] == 1 or sizes[1] == heads)
 
 
 def _triangle(queries: int, keys: int, device: torch.device) -> Tensor:

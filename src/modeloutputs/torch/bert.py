@@ -23,7 +23,7 @@ from .outputs import (
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
 from .results import as_result, trimmed
-from .stack import Call, Stack, run_stack
+from .stack import Call, Stack, StackHolder, StackResult, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 
@@ -127,7 +127,7 @@ class BertLayer(nn.Module):
         return trimmed(self.output(self.intermediate(hidden), hidden), weights, cross_weights, present)
 
 
-class BertEncoder(nn.Module):
+class BertEncoder(StackHolder):
     """The layers."""
 
     def __init__(self, config: BertConfig) -> None:

@@ -4,7 +4,7 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -152,7 +152,7 @@ def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None
         weights.append(parameters["weight"])
         biases.append(parameters["bias"])
     weight = _spanning(layers[0], "weight", weights)
-    bias = None if biases == [None] * len(biases) else _spanning(layers[0], "bias", biases)
+    bias = None if all(each is None for each in biases) else _spanning(layers[0], "bias", biases)
     if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
     return weight, bias, [each.size(0) for each in weights if each is not None]

@@ -28,7 +28,7 @@ from .results import as_result
 from .row_chunks import chunk_size, run_in_chunks
 from .single_token import SingleTokenRunner
 
-__all__ = ["Call", "Stack", "StackResult", "run_stack"]
+__all__ = ["Call", "Stack", "StackHolder", "StackResult", "run_stack"]
 
 Output = TypeVar("Output", bound=ModelOutput)
 
@@ -297,6 +297,17 @@ class Stack(nn.ModuleList):
         states[0] = hidden
         kept = tuple(states[i] if keep else None for i, keep in enumerate(call.keep_hidden))
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
+
+
+class StackHolder(nn.Module):
+    """Base of modules that hold a stack: an `nn.ModuleList` of layers assigned in its place becomes one."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute."""
+        held = self.__dict__.get("_modules", {}).get(name)
+        if isinstance(held, Stack) and type(value) is nn.ModuleList:
+            value = Stack(held.settings, value)
+        super().__setattr__(name, value)
 
 
 def run_stack(stack: nn.Module, hidden: Tensor, call: Call, **options: Any) -> StackResult:
