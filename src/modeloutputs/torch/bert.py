@@ -23,7 +23,7 @@ from .outputs import (
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
 from .results import as_result, trimmed
-from .stack import Call, Stack, StackHolder, StackResult, run_stack
+from .stack import Call, Stack, StackHolder, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 

@@ -4,7 +4,7 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
