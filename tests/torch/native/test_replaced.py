@@ -1,11 +1,15 @@
 """A module that somebody replaced, wrapped or compiled is used as it is, in full calls and in generation."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
