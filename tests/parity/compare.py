@@ -230,11 +230,10 @@ def _crosses_in_steps(head: Head) -> bool:
     return head.steps and _attends_to_an_encoder(head)
 
 
-def _chunks_of(size: int) -> tuple[int, ...]:
-    return (size,) * (LONG // size) + ((LONG % size,) if LONG % size else ())
-
-
 STEPS = (LONG - 3, 1, 1, 1)
+CHUNKS = (1, 7, 3, 1, 5)
+"""A first call of one token, single tokens between longer chunks, and the same positions as `STEPS`."""
+
 _stepwise = partial(Condition, applies=lambda head: head.steps, in_steps=True)
 
 CONDITIONS = (
@@ -251,12 +250,10 @@ CONDITIONS = (
     Condition("no cache", _without_cache, lambda head: head.caches),
     _stepwise("prefill", partial(_flagged, chunks=(LONG,), use_cache=True, **BOTH_FLAGS)),
     _stepwise("cached steps", partial(_flagged, chunks=STEPS, **BOTH_FLAGS)),
-    _stepwise("chunks of 1", partial(_flagged, chunks=_chunks_of(1))),
-    _stepwise("chunks of 3", partial(_flagged, chunks=_chunks_of(3), **BOTH_FLAGS)),
-    _stepwise("chunks of 7", partial(_flagged, chunks=_chunks_of(7), **BOTH_FLAGS)),
+    _stepwise("chunks", partial(_flagged, chunks=CHUNKS, **BOTH_FLAGS)),
     _stepwise("left padding, cache", _padded_steps),
     Condition("cross, cache", partial(_crossed, chunks=STEPS), _crosses_in_steps, in_steps=True),
-    Condition("cross, chunks", partial(_crossed, chunks=_chunks_of(3)), _crosses_in_steps, in_steps=True),
+    Condition("cross, chunks", partial(_crossed, chunks=CHUNKS), _crosses_in_steps, in_steps=True),
 )
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason="transformers, which these tests comp
 
 from modeloutputs.torch import row_chunks
 
-from ..torch.tiny import ALL_HEADS, BY_NAME, HEADS, WIDTH, Head
+from ..torch.tiny import ALL_HEADS, BY_NAME, WIDTH, Head
 from .compare import (
     CONDITIONS,
     EXACT,
@@ -48,14 +48,10 @@ EXACTLY = [case for case in RANDOM if computes_in_its_dtype(BY_NAME[case[0][1]])
 ROUNDED = [case for case in RANDOM if not computes_in_its_dtype(BY_NAME[case[0][1]])]
 IN_FLOAT32 = [*ROUNDED, *chosen(EXACTLY, "plain", "attentions", "left padding, cache")]
 IN_CHUNKS = chosen(RANDOM, "left padding")
-# Of the larger model only the calls that no other one contains, and each head once; the table has them all.
+# Of the larger model only the calls that no other one contains, and its own weights: the table has each head's.
+LARGER = [BY_NAME[name] for name in ("BertModel, encoder", "BertLMHeadModel", "BertForMaskedLM")]
 MINILM = chosen(
-    [
-        (("MiniLM", head.name), condition)
-        for head in HEADS
-        for condition in CONDITIONS
-        if condition.applies(head) and head.variant not in ("many classes", "regression")
-    ],
+    [(("MiniLM", head.name), condition) for head in LARGER for condition in CONDITIONS if condition.applies(head)],
     "plain",
     "right padding",
     "left padding",
@@ -63,7 +59,7 @@ MINILM = chosen(
     "left padding, cache",
     "cross, cache",
 )
-PAIRS = [*(("random", head.name) for head in ALL_HEADS), *(("MiniLM", head.name) for head in HEADS)]
+PAIRS = [*(("random", head.name) for head in ALL_HEADS), *(("MiniLM", head.name) for head in LARGER)]
 
 
 def called(cases: list[Case]) -> pytest.MarkDecorator:

@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from modeloutputs.architectures.layers import LayerSettings
 from modeloutputs.torch.attention import (
     Attention,
     AttentionMask,
+    AttentionResult,
     CrossAttention,
     PositionEmbeddings,
     apply_rotary,
@@ -28,6 +29,7 @@ from modeloutputs.torch.attention import (
     is_unmasked,
     rotary_cos_sin,
 )
+from modeloutputs.torch.results import as_result
 
 from ..support.torch_stacks import FREQUENCIES, rotated
 from .tiny import padded_mask, randomise, states
@@ -309,14 +311,17 @@ class Context:
     position_embeddings: PositionEmbeddings | None = None
     past: tuple[Tensor, Tensor] | None = None
     cross: tuple[Tensor, Tensor] | None = None
-    layers: list[int] = field(default_factory=list)
+    has_cache: bool = True
 
-    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        self.layers.append(layer)
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return (key, value) if self.past is None else (cat([self.past[0], key], 2), cat([self.past[1], value], 2))
 
-    def cached_cross(self, layer: int) -> tuple[Tensor, Tensor] | None:
+    def cached_cross(self) -> tuple[Tensor, Tensor] | None:
         return self.cross
+
+
+def called(module: Attention, hidden: Tensor, context: Context, with_weights: bool = False) -> AttentionResult:
+    return as_result(AttentionResult, module(hidden, context, with_weights))
 
 
 NAMES = {"query": "q", "key": "k", "value": "v", "output": "out"}
@@ -332,13 +337,12 @@ def test_attention_projects_attends_and_projects(with_weights: bool) -> None:
     module, hidden, context = made(), states(ROWS, QUERIES, HIDDEN), Context()
     query, key, value = (split_heads(layer(hidden)) for layer in (module.q, module.k, module.v))
     expected, expected_weights = reference(query, key, value, lambda row, q, k: True)
-    result = module(hidden, context, with_weights)
+    result = called(module, hidden, context, with_weights)
     torch.testing.assert_close(result.hidden, module.out(merged(expected)))
     torch.testing.assert_close(result.key_value, (key, value))
     assert (result.weights is not None) == with_weights
     if with_weights:
         torch.testing.assert_close(result.weights, expected_weights)
-    assert context.layers == [3]
 
 
 def test_an_output_that_another_module_projects_is_left_to_it() -> None:
@@ -347,7 +351,7 @@ def test_an_output_that_another_module_projects_is_left_to_it() -> None:
     assert [name for name, _ in module.named_children()] == ["q", "k", "v"]
     whole = made()
     whole.load_state_dict(module.state_dict(), strict=False)
-    torch.testing.assert_close(whole(hidden, Context()).hidden, whole.out(module(hidden, Context()).hidden))
+    torch.testing.assert_close(whole(hidden, Context())[0], whole.out(module(hidden, Context())[0]))
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2])
@@ -363,7 +367,7 @@ def test_roles_with_one_name_are_slices_of_one_matrix(transposed: bool, kv_heads
     apart.load_state_dict(state)
     for mode in (torch.no_grad, torch.enable_grad):
         with mode():
-            found, expected = (module(hidden, Context(), True) for module in (one, apart))
+            found, expected = (called(module, hidden, Context(), True) for module in (one, apart))
         torch.testing.assert_close(tuple(found), tuple(expected))
 
 
@@ -371,9 +375,9 @@ def test_packed_projections_compute_the_same_and_stay_parameters() -> None:
     module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
     before, parameters = {name: t.clone() for name, t in module.state_dict().items()}, list(module.parameters())
     with torch.no_grad():
-        expected = module(hidden, Context(), True)
+        expected = called(module, hidden, Context(), True)
         module.pack()
-        found = module(hidden, Context(), True)
+        found = called(module, hidden, Context(), True)
     torch.testing.assert_close(tuple(found), tuple(expected))
     assert [id(p) for p in module.parameters()] == [id(p) for p in parameters]
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
@@ -396,7 +400,7 @@ def test_queries_and_keys_are_rotated_before_they_are_cached() -> None:
     embeddings = rotary_cos_sin(torch.arange(QUERIES)[None], FREQUENCIES, torch.float32)
     query, key, value = (split_heads(layer(hidden)) for layer in (module.q, module.k, module.v))
     query, key = apply_rotary(query, embeddings), apply_rotary(key, embeddings)
-    found = module(hidden, Context(position_embeddings=embeddings), True)
+    found = called(module, hidden, Context(position_embeddings=embeddings), True)
     torch.testing.assert_close(found.key_value, (key, value))
     torch.testing.assert_close(found.weights, reference(query, key, value, lambda row, q, k: True)[1])
 
@@ -410,12 +414,12 @@ def test_cross_attention_takes_its_queries_here_and_its_keys_there() -> None:
         split_heads(module.q(hidden)), key, value, lambda row, q, k: bool(mask[row, k])
     )
     context = Context(encoder_mask=build_mask(mask, QUERIES, 5, hidden, causal=False), encoder_hidden_states=encoded)
-    found = module(hidden, context, True)
+    found = called(module, hidden, context, True)
     torch.testing.assert_close(found.hidden, module.out(merged(expected)))
     torch.testing.assert_close(found.weights, expected_weights)
     torch.testing.assert_close(found.key_value, (key, value))
     again = Context(encoder_mask=context.encoder_mask, cross=found.key_value)
-    torch.testing.assert_close(module(hidden, again).hidden, found.hidden)
+    torch.testing.assert_close(module(hidden, again)[0], found.hidden)
     assert module.encoder_key_value(again) is found.key_value
     assert module.encoder_key_value(Context()) is None
 
@@ -424,7 +428,7 @@ def test_cross_attention_takes_its_queries_here_and_its_keys_there() -> None:
 def test_attention_drops_out_in_training_only(with_weights: bool) -> None:
     module, hidden = made(attention_dropout=0.5), states(ROWS, QUERIES, HIDDEN)
     torch.manual_seed(0)
-    noisy = [module.train()(hidden, Context(), with_weights).hidden for _ in range(2)]
-    still = [module.eval()(hidden, Context(), with_weights).hidden for _ in range(2)]
+    noisy = [module.train()(hidden, Context(), with_weights)[0] for _ in range(2)]
+    still = [module.eval()(hidden, Context(), with_weights)[0] for _ in range(2)]
     assert not torch.equal(*noisy)
     assert torch.equal(*still)

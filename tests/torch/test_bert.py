@@ -1,9 +1,11 @@
-"""How the BERT models behave: what they return for which flag, with which padding and cache, and what they refuse."""
+"""How the BERT models behave: what they return for which flag and padding, and what they refuse.
+
+What all models have in common is in `test_heads.py`.
+"""
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
 import gc
-import shutil
 import threading
 import weakref
 from collections.abc import Iterator
@@ -110,25 +112,6 @@ def test_asking_for_more_changes_no_number(head: Head) -> None:
 
 
 @every_head
-def test_layers_that_are_not_asked_for_are_placeholders(head: Head) -> None:
-    model, inputs = head.model(), head.inputs()
-    whole = model(**inputs, **BOTH_FLAGS)
-    some = model(**inputs, output_hidden_states=[-1, 0], output_attentions=(-LAYERS,))
-    assert [entry is None for entry in some.hidden_states] == [False, True, False]
-    assert [entry is None for entry in some.attentions] == [False, True]
-    close(some.hidden_states[-1], whole.hidden_states[-1])
-    close(some.hidden_states[0], whole.hidden_states[0])
-    close(some.attentions[0], whole.attentions[0])
-    some.check()
-
-
-@every_decoder
-def test_cross_attentions_follow_the_same_indices(head: Head) -> None:
-    output = head.model()(**head.inputs(), encoder_hidden_states=states(ROWS, 5), output_attentions=[-1])
-    assert [entry is None for entry in output.cross_attentions] == [True, False]
-
-
-@every_head
 def test_no_indices_are_no_layers(head: Head) -> None:
     output = head.model()(**head.inputs(), output_hidden_states=[], output_attentions=[])
     assert "hidden_states" not in output
@@ -149,15 +132,6 @@ def test_configuration_says_what_is_returned_where_the_call_does_not(head: Head)
     assert "past_key_values" not in output
     overruled = model(**head.inputs(), output_hidden_states=False, output_attentions=False)
     assert not {"hidden_states", "attentions"} & set(overruled)
-
-
-@every_head
-def test_return_dict_false_gives_the_tuple(head: Head) -> None:
-    arguments = everything(head)
-    expected = head.model()(**arguments).to_tuple()
-    for found in (head.model()(**arguments, return_dict=False), head.model(return_dict=False)(**arguments)):
-        assert type(found) is tuple
-        torch.testing.assert_close(found, expected)
 
 
 @every_head
@@ -194,7 +168,7 @@ def test_states_that_are_not_asked_for_are_not_kept_alive() -> None:
     model = ENCODER.model()
     alive: list[weakref.ref[Tensor]] = []
     for layer in model.encoder.layer:
-        layer.register_forward_hook(lambda module, arguments, result: alive.append(weakref.ref(result.hidden)))
+        layer.register_forward_hook(lambda module, arguments, result: alive.append(weakref.ref(result[0])))
     with torch.no_grad():
         output = model(**ENCODER.inputs(), output_hidden_states=[0])
     gc.collect()
@@ -319,57 +293,7 @@ def test_a_row_has_the_same_numbers_alone_and_padded_in_a_batch(head: Head, side
             close(row_of(head, name, found, row, shown), row_of(head, name, expected, 0, everything_shown))
 
 
-@every_head
-def test_what_is_under_the_padding_changes_nothing(head: Head) -> None:
-    model, inputs = head.model(), padded(head, "left")
-    changed = torch.where(inputs["attention_mask"] == 0, 42, inputs["input_ids"])
-    batch, other = model(**inputs), model(**{**inputs, "input_ids": changed})
-    shown = inputs["attention_mask"].flatten(0, -2).bool()
-    for (name, a), (_, b) in zip(entries(batch), entries(other), strict=True):
-        for row in range(ROWS):
-            assert torch.equal(row_of(head, name, a, row, shown[row]), row_of(head, name, b, row, shown[row]))
-
-
-@every_head
-def test_a_row_of_nothing_but_padding_is_finite(head: Head) -> None:
-    inputs = padded(head, "left")
-    inputs["attention_mask"] = inputs["attention_mask"].clone()
-    inputs["attention_mask"][0] = 0
-    for _, tensor in entries(head.model()(**inputs, **BOTH_FLAGS)):
-        assert tensor.isfinite().all()
-
-
 # -- decoding ---------------------------------------------------------------------------------------------------------
-
-
-def decode(model: nn.Module, arguments: dict[str, Any], size: int, **more: Any) -> tuple[Tensor, Any]:
-    """Pass a sequence in chunks of `size`; return all chunks' numbers, joined, and the last cache."""
-    found, past = [], None
-    for start in range(0, WIDTH, size):
-        end = min(start + size, WIDTH)
-        step = {"input_ids": arguments["input_ids"][:, start:end], "past_key_values": past}
-        if "attention_mask" in arguments:
-            step["attention_mask"] = arguments["attention_mask"][:, :end]
-        output = model(**step, **more, use_cache=True)
-        output.check()
-        found.append(main_field(output))
-        past = output.past_key_values
-    return torch.cat(found, 1), past
-
-
-@pytest.mark.parametrize("padding", [None, "left", "right"])
-@pytest.mark.parametrize("size", [1, 3])
-@every_decoder
-def test_decoding_in_steps_gives_the_numbers_of_one_call(head: Head, size: int, padding: str | None) -> None:
-    model = head.model()
-    arguments = head.inputs() if padding is None else padded(head, padding)
-    whole = model(**arguments, use_cache=True)
-    stepwise, past = decode(model, arguments, size)
-    shown = arguments.get("attention_mask", torch.ones(ROWS, WIDTH)).bool()
-    close(stepwise[shown], main_field(whole)[shown])
-    for layer, expected in zip(past, whole.past_key_values, strict=True):
-        for found, wanted in zip(layer, expected, strict=True):
-            close(found.transpose(1, 2)[shown], wanted.transpose(1, 2)[shown])
 
 
 @every_decoder
@@ -381,57 +305,6 @@ def test_attentions_of_a_step_are_those_of_one_call(head: Head) -> None:
     step.check()
     for found, expected in zip(step.attentions, whole.attentions, strict=True):
         close(found, expected[:, :, 5:])
-
-
-@pytest.mark.parametrize("again", [True, False])
-@every_decoder
-def test_decoding_with_an_encoder_keeps_its_keys(head: Head, again: bool) -> None:
-    """They are computed in the first step, whether or not later ones are given the encoder's output again."""
-    model, inputs = head.model(), head.inputs()
-    mask = padded_mask((5, 2, 4, 3), "right", 5)
-    encoded = {"encoder_hidden_states": states(ROWS, 5), "encoder_attention_mask": mask}
-    whole = model(**inputs, **encoded)
-    first = model(inputs["input_ids"][:, :4], **encoded)
-    assert [len(layer) for layer in first.past_key_values] == [4] * LAYERS
-    more = encoded if again else {"encoder_attention_mask": mask}
-    rest = model(inputs["input_ids"][:, 4:], past_key_values=first.past_key_values, **more)
-    close(main_field(rest), main_field(whole)[:, 4:])
-
-
-@pytest.mark.parametrize("size", [1, 3])
-@every_decoder
-def test_decoding_in_steps_with_an_encoder_gives_the_numbers_of_one_call(head: Head, size: int) -> None:
-    model, inputs = head.model(), head.inputs()
-    encoded = {"encoder_hidden_states": states(ROWS, 5)}
-    close(decode(model, inputs, size, **encoded)[0], main_field(model(**inputs, **encoded)))
-
-
-@every_decoder
-def test_a_cache_that_is_passed_in_is_left_as_it_was(head: Head) -> None:
-    model = head.model()
-    prefix, ends = token_ids(ROWS, 4), [token_ids(ROWS, 3, seed=seed) for seed in (7, 8)]
-    past = model(prefix).past_key_values
-    before = [[tensor.clone() for tensor in layer] for layer in past]
-    for end in ends:
-        found = model(end, past_key_values=past)
-        close(main_field(found), main_field(model(torch.cat([prefix, end], 1)))[:, 4:])
-    torch.testing.assert_close([list(layer) for layer in past], before, rtol=0, atol=0)
-
-
-@every_decoder
-def test_a_cache_is_used_without_a_new_one_being_kept(head: Head) -> None:
-    model, ids = head.model(), token_ids(ROWS, WIDTH)
-    past = model(ids[:, :4]).past_key_values
-    rest = model(ids[:, 4:], past_key_values=past, use_cache=False)
-    assert "past_key_values" not in rest
-    close(main_field(rest), main_field(model(ids))[:, 4:])
-
-
-def test_a_decoder_sees_no_later_token() -> None:
-    model, ids = LM.model(), token_ids(2, WIDTH)
-    changed = ids.clone()
-    changed[:, 4:] = 1
-    assert torch.equal(model(ids).logits[:, :4], model(changed).logits[:, :4])
 
 
 # -- cross-attention --------------------------------------------------------------------------------------------------
@@ -530,24 +403,6 @@ def training_gradients(model: nn.Module, arguments: dict[str, Any]) -> list[Tens
     return [parameter.grad for parameter in model.parameters()]
 
 
-@every_head
-def test_gradient_checkpointing_changes_no_gradient(head: Head) -> None:
-    """Dropout included: the layers are computed twice with the same random numbers."""
-    model, arguments = head.model().train(), everything(head)
-    expected = training_gradients(model, arguments)
-    model.gradient_checkpointing_enable()
-    calls: list[int] = []
-    for i, layer in enumerate(base(model).encoder.layer):
-        layer.register_forward_pre_hook(lambda module, arguments, i=i: calls.append(i))
-    found = training_gradients(model, arguments)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
-    assert calls == [0, 1, 1, 0]  # forward; then backward, which computes each again
-    model.gradient_checkpointing_disable()
-    calls.clear()
-    training_gradients(model, arguments)
-    assert calls == [0, 1]
-
-
 def test_nothing_is_checkpointed_in_evaluation() -> None:
     model, calls = ENCODER.model(), []
     model.gradient_checkpointing_enable()
@@ -582,30 +437,7 @@ def test_each_rate_of_dropout_acts_where_it_is_set(name: str) -> None:
         assert torch.allclose(still, noisy, atol=1e-6) == (rate is None)
 
 
-# -- compilers, precision, threads ------------------------------------------------------------------------------------
-
-
-def compiled_and_eager(head: Head, backend: str, **changes: Any) -> tuple[ModelOutput, ModelOutput]:
-    torch._dynamo.reset()
-    model, arguments = head.model(**changes), {**padded(head, "left"), "output_hidden_states": True}
-    with torch.no_grad():
-        return torch.compile(model, fullgraph=True, backend=backend)(**arguments), model(**arguments)
-
-
-@every_head
-def test_compiles_as_one_graph(head: Head) -> None:
-    compiled, eager = compiled_and_eager(head, "aot_eager")
-    assert type(compiled) is head.returns
-    assert list(compiled) == list(eager)
-    for (_, found), (_, expected) in zip(entries(compiled), entries(eager), strict=True):
-        close(found, expected)
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_compiles_with_inductor() -> None:
-    compiled, eager = compiled_and_eager(LM, "inductor", num_hidden_layers=1)
-    for (_, found), (_, expected) in zip(entries(compiled), entries(eager), strict=True):
-        close(found, expected)
+# -- precision, threads ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flags", [{}, BOTH_FLAGS], ids=["fused", "weights"])
@@ -622,17 +454,6 @@ def test_autocast_stays_finite(head: Head, flags: dict[str, bool]) -> None:
     output.check()
     assert all(tensor.isfinite().all() for _, tensor in entries(output))
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-@every_head
-def test_half_precision_weights_stay_finite_and_near(head: Head) -> None:
-    model, inputs = head.model(), padded(head, "left")
-    expected = main_field(model(**inputs))
-    output = model.bfloat16()(**inputs, **BOTH_FLAGS)
-    assert all(tensor.dtype == torch.bfloat16 and tensor.isfinite().all() for _, tensor in entries(output))
-    shown = slice(None) if "logits" in head.pooled else inputs["attention_mask"].bool()
-    # bf16 has 8 bits, and the numbers are about 3
-    torch.testing.assert_close(main_field(output)[shown].float(), expected[shown], atol=0.2, rtol=0.1)
 
 
 def test_threads_with_different_flags_do_not_mix() -> None:

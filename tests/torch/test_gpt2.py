@@ -36,7 +36,7 @@ def test_embeddings_are_of_tokens_positions_and_types_from_one_vocabulary() -> N
 def test_the_last_state_is_normalised_and_the_others_are_not() -> None:
     model = BASE.model()
     kept: list[Tensor] = []
-    model.h[-1].register_forward_hook(lambda module, arguments, result: kept.append(result.hidden))
+    model.h[-1].register_forward_hook(lambda module, arguments, result: kept.append(result[0]))
     output = model(IDS, output_hidden_states=True)
     close(output.hidden_states[-1], model.ln_f(kept[0]))
     assert output.hidden_states[-1] is output.last_hidden_state

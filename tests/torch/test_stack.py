@@ -467,7 +467,7 @@ def test_each_rate_of_dropout_acts_in_training_alone(rate: str) -> None:
 @pytest.mark.parametrize("settings", [LLAMA, {}, {"norm_first": True, "causal": True}], ids=["Llama", "BERT", "GPT"])
 def test_compiles_as_one_graph_and_takes_its_own_cache(settings: dict[str, Any]) -> None:
     torch._dynamo.reset()
-    stack, hidden, norm = made(layers=2, **settings), hidden_states(), final_norm()
+    stack, hidden, norm = made(layers=1, **settings), hidden_states(), final_norm()
     caches = bool(settings.get("causal"))
 
     def step(hidden: Tensor, past: Any, start: int) -> StackResult:

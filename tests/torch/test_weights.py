@@ -1,5 +1,7 @@
 """Weights between checkpoints and modules: which go where, in which form, and what is refused."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import json
 from pathlib import Path
 from typing import Any
@@ -8,22 +10,22 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn.utils import prune  # noqa: E402
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import prune
 
-from modeloutputs.architectures import BertConfig  # noqa: E402
-from modeloutputs.arrays.dtypes import SAFETENSORS_DTYPES  # noqa: E402
-from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError  # noqa: E402
-from modeloutputs.files.weights import MatchedNames  # noqa: E402
-from modeloutputs.torch import BertForMaskedLM, BertForSequenceClassification, BertModel  # noqa: E402
-from modeloutputs.torch.building import loading  # noqa: E402
-from modeloutputs.torch.weights import export_weights, import_weights, is_copy, open_weights  # noqa: E402
+from modeloutputs.architectures import BertConfig
+from modeloutputs.arrays.dtypes import SAFETENSORS_DTYPES
+from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError
+from modeloutputs.files.weights import MatchedNames
+from modeloutputs.torch import BertForMaskedLM, BertForSequenceClassification, BertModel
+from modeloutputs.torch.building import loading
+from modeloutputs.torch.weights import export_weights, import_weights, is_copy, open_weights
 
-from .peer import assert_same_tensors, every_head, peer_model  # noqa: E402
-from .tiny import ALL_HEADS, BY_NAME, SIZES, Head, randomise  # noqa: E402
+from .peer import assert_same_tensors, every_head, peer_model
+from .tiny import ALL_HEADS, BY_NAME, SIZES, Head, randomise
 
 CPU = torch.device("cpu")
 

@@ -157,6 +157,11 @@ class Head:
         """Return a tiny model in evaluation mode, no weight of which is left at 0 or 1."""
         return randomise(self.cls(self.configuration(**changes))).eval()
 
+    def shallow_model(self, **changes: Any) -> Any:
+        """Return a tiny model of one layer: compilers take seconds for each."""
+        layers = dict.fromkeys((name for name in self.sizes if name == "n_layer" or name.endswith("_layers")), 1)
+        return self.model(**layers, **changes)
+
     def shaped(self, inputs: Mapping[str, Any], choices: int = CHOICES) -> dict[str, Any]:
         """Give inputs the names that the model has for them and, where it wants it, the choices axis.
 

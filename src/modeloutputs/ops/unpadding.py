@@ -178,6 +178,7 @@ class _Cutter:
     def _cuts_of(self, leaf: Leaf) -> Cuts:
         entries, shape = entries_per_row(leaf, self._rows), leaf.array.shape
         axes = [(axis, name) for axis, name in enumerate(leaf.axes) if name in self._kept]
+        last = max([cast("int", leaf.row_axis), *(axis for axis, _ in axes)])
         all_slices: list[tuple[slice, ...]] = []
         taken: list[tuple[int, int, Any]] = []
         for row in range(self._rows):
@@ -190,7 +191,7 @@ class _Cutter:
                     slices[axis] = slice(start, stop)
                 else:
                     taken.append((row, axis, positions))
-            all_slices.append(tuple(slices))
+            all_slices.append(tuple(slices[: last + 1]))
         return all_slices, taken
 
     def _positions(self, name: str, row: int, size: int) -> Any:

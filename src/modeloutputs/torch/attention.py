@@ -4,7 +4,7 @@ Shapes: B rows, H heads, Q query positions, K key positions, D width of a head.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from ..architectures.layers import LayerSettings
 from ..errors import InputError
 from .layers import linear_layer
 from .plain import apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
+from .results import trimmed
 from .values import has_concrete_values, values_on_cpu
 
 __all__ = [
@@ -85,19 +86,27 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
     """
     if mask is None:
         return
-    shape = tuple(mask.shape)
-    fits = shape in ((rows, keys), (rows, queries, keys))
-    if mask.dim() == 4:
-        fits = shape[0] in (1, rows) and shape[2:] == (queries, keys) and (not heads or shape[1] in (1, heads))
-    if not fits:
+    if not _fits(mask, rows, queries, keys, heads):
         raise InputError(
-            f"attention mask has shape {shape}; expected (batch, keys) = {(rows, keys)}, "
+            f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
             f"(batch, seq, keys) = {(rows, queries, keys)} or (batch, heads, seq, keys)"
         )
     if values_on_cpu(mask) and mask.is_floating_point() and mask.min() < 0:
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
+
+
+def _fits(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> bool:
+    # Size by size: to a compiler, tuples of sizes that it does not know yet are never equal.
+    sizes = mask.shape
+    if mask.dim() == 2:
+        return sizes[0] == rows and sizes[1] == keys
+    if not 3 <= mask.dim() <= 4 or sizes[-1] != keys or sizes[-2] != queries:
+        return False
+    if mask.dim() == 3:
+        return sizes[0] == rows
+    return (sizes[0] == 1 or sizes[0] == rows) and (not heads or sizes[1] == 1 or sizes[1] == heads)
 
 
 def _triangle(queries: int, keys: int, device: torch.device) -> Tensor:
@@ -226,11 +235,16 @@ class AttentionContext(Protocol):
         """Rotary positions of the queries, or None."""
         ...
 
-    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+    @property
+    def has_cache(self) -> bool:
+        """Whether keys and values are returned, for a cache."""
+        ...
+
+    def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""
         ...
 
-    def cached_cross(self, layer: int) -> KeyValue | None:
+    def cached_cross(self) -> KeyValue | None:
         """Return the encoder's key and value from the cache, or None."""
         ...
 
@@ -240,10 +254,10 @@ class AttentionResult(NamedTuple):
 
     hidden: Tensor
     """(B, Q, hidden)."""
-    weights: Tensor | None
+    weights: Tensor | None = None
     """(B, H, Q, K), where asked for."""
-    key_value: KeyValue
-    """Key and value of all positions (B, kv_heads, K, D)."""
+    key_value: KeyValue | None = None
+    """Key and value of all positions (B, kv_heads, K, D), where there is a cache."""
 
 
 @returns_new_tensors
@@ -252,7 +266,7 @@ class Attention(nn.Module):
 
     Args:
         settings: sizes of the layer.
-        layer: index of the layer.
+        layer: index of the layer, which its scale depends on.
         query: name of the query projection.
         key: name of the key projection; roles with one name are slices of one matrix.
         value: name of the value projection.
@@ -263,7 +277,6 @@ class Attention(nn.Module):
         self, settings: LayerSettings, layer: int, *, query: str, key: str, value: str, output: str | None
     ) -> None:
         super().__init__()
-        self.layer = layer
         self.heads, self.kv_heads, self.head_dim = settings.heads, settings.key_heads, settings.head_width
         self.dropout = settings.attention_dropout
         self.scale = settings.scale(layer)
@@ -296,23 +309,30 @@ class Attention(nn.Module):
             for result, (_, heads) in zip(results, projections, strict=True)
         ]
 
-    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
-        """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights."""
+    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> tuple[Any, ...]:
+        """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights.
+
+        Returns:
+            the parts of an `AttentionResult`.
+        """
         query, key, value = self.project(hidden, *self.projections)
         rotary = context.position_embeddings
         if rotary is not None:
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
-        key_value = context.append(self.layer, key, value)
-        return self.attend(query, key_value, context.mask, with_weights)
+        key_value = context.append(key, value)
+        attended, weights = self.attend(query, key_value, context.mask, with_weights)
+        return trimmed(attended, weights, key_value if context.has_cache else None)
 
-    def attend(self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool) -> AttentionResult:
-        """Attend from a projected query (B, H, Q, D) and project the result."""
+    def attend(
+        self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from a projected query (B, H, Q, D) and project the result; also return weights, where asked for."""
         dropout = self.dropout if self.training else 0.0
-        context, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)
-        hidden = context.transpose(1, 2).flatten(2)
+        attended, weights = attend(query, *key_value, mask, dropout, with_weights, self.scale)
+        hidden = attended.transpose(1, 2).flatten(2)
         if self.output_name is not None:
             hidden = apply_linear(getattr(self, self.output_name), hidden)
-        return AttentionResult(hidden, weights, key_value)
+        return hidden, weights
 
 
 @returns_new_tensors
@@ -325,15 +345,16 @@ class CrossAttention(Attention):
 
     def encoder_key_value(self, context: AttentionContext) -> KeyValue | None:
         """Return the encoder's key and value, the cached ones if any; None without an encoder."""
-        cached = context.cached_cross(self.layer)
+        cached = context.cached_cross()
         if cached is not None or context.encoder_hidden_states is None:
             return cached
         key, value = self.project(context.encoder_hidden_states, *self.projections[1:])
         return key, value
 
-    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> AttentionResult:
-        """Attend from `hidden` (B, Q, hidden) to the encoder's positions."""
+    def forward(self, hidden: Tensor, context: AttentionContext, with_weights: bool = False) -> tuple[Any, ...]:
+        """Attend from `hidden` (B, Q, hidden) to the encoder's positions; returns as `Attention.forward`."""
         key_value = self.encoder_key_value(context)
         assert key_value is not None  # a layer calls this with an encoder only
         (query,) = self.project(hidden, self.projections.query)
-        return self.attend(query, key_value, context.encoder_mask, with_weights)
+        attended, weights = self.attend(query, key_value, context.encoder_mask, with_weights)
+        return trimmed(attended, weights, key_value if context.has_cache else None)

@@ -69,8 +69,8 @@ class _BartStack(BartPreTrainedModel):
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Load this part of a whole model, or from a checkpoint of it alone; options are those of BartModel."""
         config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
-        written_by: Any = config.other.get("architectures")
-        if isinstance(written_by, list) and any(base.__name__ in written_by for base in cls.__mro__):
+        written_by = config.other.get("architectures")
+        if any(written_by == [base.__name__] for base in cls.__mro__):
             return super().from_pretrained(name_or_path, **options)
         own = {name: options.pop(name) for name in cls._own_options(options)}
         part = getattr(BartModel.from_pretrained(name_or_path, **options), cls.part)

@@ -3,6 +3,8 @@
 Arguments are explained in `modeloutputs.torch.arguments`. `token_type_ids` are 0 where not passed.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from ..architectures.layers import LayerSettings
 from .attention import Attention, AttentionResult, CrossAttention
 from .cache import PastKeyValues
 from .inputs import check_ids, first_position, rows_at
-from .layer import LayerContext, LayerResult
+from .layer import LayerContext
 from .layers import LayerSelection, activate, activation
 from .outputs import (
     BaseModelOutputWithPooling,
@@ -20,7 +22,8 @@ from .outputs import (
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .stack import Call, Stack, StackResult, run_stack
+from .results import as_result, trimmed
+from .stack import Call, Stack, StackHolder, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
 
@@ -79,10 +82,10 @@ class BertAttention(nn.Module):
         self.self = kind(settings, layer, query="query", key="key", value="value", output=None)
         self.output = BertSelfOutput(settings, settings.hidden_size)
 
-    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> AttentionResult:
-        """Map (B, S, hidden) to (B, S, hidden); `with_weights` also returns the attention weights."""
-        attended, weights, key_value = self.self(hidden, context, with_weights)
-        return AttentionResult(self.output(attended, hidden), weights, key_value)
+    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
+        """Map (B, S, hidden) to the parts of an `AttentionResult`; `with_weights` also returns the weights."""
+        attended, weights, key_value = as_result(AttentionResult, self.self(hidden, context, with_weights))
+        return trimmed(self.output(attended, hidden), weights, key_value)
 
 
 class BertIntermediate(nn.Module):
@@ -113,18 +116,18 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(settings)
         self.output = BertSelfOutput(settings, settings.intermediate_size)
 
-    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> LayerResult:
-        """Map (B, S, hidden) to (B, S, hidden); `with_weights` also returns the attention weights."""
-        hidden, weights, present = self.attention(hidden, context, with_weights)
+    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
+        """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
+        hidden, weights, present = as_result(AttentionResult, self.attention(hidden, context, with_weights))
         cross_weights = None
         if self.settings.cross_attention and context.has_encoder:
-            hidden, cross_weights, encoder = self.crossattention(hidden, context, with_weights)
-            present = (*present, *encoder)
-        hidden = self.output(self.intermediate(hidden), hidden)
-        return LayerResult(hidden, weights, cross_weights, None if context.cache is None else present)
+            crossed = as_result(AttentionResult, self.crossattention(hidden, context, with_weights))
+            hidden, cross_weights, encoder = crossed
+            present = None if present is None or encoder is None else (*present, *encoder)
+        return trimmed(self.output(self.intermediate(hidden), hidden), weights, cross_weights, present)
 
 
-class BertEncoder(nn.Module):
+class BertEncoder(StackHolder):
     """The layers."""
 
     def __init__(self, config: BertConfig) -> None:
@@ -132,9 +135,9 @@ class BertEncoder(nn.Module):
         settings = layer_settings(config)
         self.layer = Stack(settings, (BertLayer(settings, i) for i in range(config.num_hidden_layers)))
 
-    def forward(self, hidden: Tensor, call: Call) -> StackResult:
-        """Map embeddings (B, S, hidden) to (B, S, hidden)."""
-        return self.layer(hidden, call)
+    def forward(self, hidden: Tensor, call: Call) -> tuple[Any, ...]:
+        """Map embeddings (B, S, hidden) to the parts of a `StackResult`."""
+        return trimmed(*self.layer(hidden, call))
 
 
 class BertPooler(nn.Module):

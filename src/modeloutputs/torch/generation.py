@@ -148,6 +148,18 @@ class GenerationMixin:
 
         return _without_grad(pieces())
 
+    # -- what libraries of adapters ask of models that generate --------------------------------------------------------
+
+    generation_config: Any = None
+    """Not read: `generate` takes its settings as arguments, and special tokens from the configuration."""
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **inputs: Any) -> dict[str, Any]:
+        """Return the arguments of one call of the model.
+
+        Not called here; libraries that put adapters into models, like peft, wrap it.
+        """
+        return {"input_ids": input_ids, **inputs}
+
     # -- hooks for models -----------------------------------------------------------------------------------------
 
     def call_decoder(self, tokens: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], **options: Any) -> Any:

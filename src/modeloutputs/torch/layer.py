@@ -1,14 +1,15 @@
 """One layer of a stack: attention and feed-forward blocks, each added to its input."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from ..architectures.layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
-from .attention import Attention, AttentionMask, CrossAttention, KeyValue, PositionEmbeddings
+from .attention import Attention, AttentionMask, AttentionResult, CrossAttention, KeyValue, PositionEmbeddings
 from .cache import CacheUpdate
 from .layers import FeedForward, feed_forward, norm_layer
 from .plain import add_residual, apply_dropout
+from .results import as_result, trimmed
 
 __all__ = ["Layer", "LayerContext", "LayerResult"]
 
@@ -21,28 +22,39 @@ class LayerContext(NamedTuple):
     encoder_mask: AttentionMask
     cache: CacheUpdate | None
     position_embeddings: PositionEmbeddings | None
+    layer: int = 0
+    """Index of the layer: its place in the stack, whichever it was built for, since layers may be moved or shared."""
 
-    def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
+    def at(self, layer: int) -> "LayerContext":
+        """Return the inputs of the layer at an index, which only the cache tells apart."""
+        return self if self.cache is None else self._replace(layer=layer)
+
+    def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""
-        return (key, value) if self.cache is None else self.cache.append(layer, key, value)
+        return (key, value) if self.cache is None else self.cache.append(self.layer, key, value)
 
-    def cached_cross(self, layer: int) -> KeyValue | None:
+    def cached_cross(self) -> KeyValue | None:
         """Return the encoder's key and value from the cache, or None."""
-        return None if self.cache is None else self.cache.cross(layer)
+        return None if self.cache is None else self.cache.cross(self.layer)
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether keys and values are returned, for a cache."""
+        return self.cache is not None
 
     @property
     def has_encoder(self) -> bool:
         """Whether there is an encoder to attend to."""
-        return self.encoder_hidden_states is not None or self.cached_cross(0) is not None
+        return self.encoder_hidden_states is not None or self.cached_cross() is not None
 
 
 class LayerResult(NamedTuple):
     """The result of one layer; what was not asked for is None."""
 
     hidden: Tensor
-    attention: Tensor | None
-    cross_attention: Tensor | None
-    present: tuple[Tensor, ...] | None
+    attention: Tensor | None = None
+    cross_attention: Tensor | None = None
+    present: tuple[Tensor, ...] | None = None
 
 
 class Layer(nn.Module):
@@ -79,21 +91,21 @@ class Layer(nn.Module):
                 self.add_module(name, layer)
         self.add_module(paths.norm, norm_layer(settings))
 
-    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> LayerResult:
-        """Map (B, S, hidden) to (B, S, hidden); `with_weights` also returns the attention weights."""
+    def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
+        """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
         hidden, weights, present = self._attend(hidden, self.paths.attention, context, with_weights)
         cross_weights, cross = None, self.paths.cross_attention
         if self.settings.cross_attention and cross is not None and context.has_encoder:
             hidden, cross_weights, encoder = self._attend(hidden, cross, context, with_weights)
-            present = (*present, *encoder)
-        hidden = self._feed_forward(hidden)
-        return LayerResult(hidden, weights, cross_weights, None if context.cache is None else present)
+            present = None if present is None or encoder is None else (*present, *encoder)
+        return trimmed(self._feed_forward(hidden), weights, cross_weights, present)
 
     def _attend(
         self, hidden: Tensor, paths: AttentionPaths, context: LayerContext, with_weights: bool
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:
         block, norm = getattr(self, paths.block), getattr(self, paths.norm)
-        attended, weights, key_value = block(self._read(hidden, norm), context, with_weights)
+        result = as_result(AttentionResult, block(self._read(hidden, norm), context, with_weights))
+        attended, weights, key_value = result
         return self._add(attended, hidden, norm, *_producers(block, paths.output)), weights, key_value
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:

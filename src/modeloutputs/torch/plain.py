@@ -4,7 +4,8 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -150,58 +151,70 @@ def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None
         parameters: Parameters = layer._parameters  # pyright: ignore
         weights.append(parameters["weight"])
         biases.append(parameters["bias"])
-    weight = _spanning(weights)
-    bias = None if biases == [None] * len(biases) else _spanning(biases)
+    weight = _spanning(layers[0], "weight", weights)
+    bias = None if all(each is None for each in biases) else _spanning(layers[0], "bias", biases)
     if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
     return weight, bias, [each.size(0) for each in weights if each is not None]
 
 
-def _spanning(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """Return a view over parameters that lie end to end in one storage, joined along the first axis."""
-    first = tensors[0]
-    if type(first) is not nn.Parameter:
+_JOINED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
+"""By the first of several layers, the tensors over whose memory `pack_linears` laid their weights and biases.
+
+Each weight is a storage of its own all the same: tools that save tensors refuse, or write whole, what shares one.
+"""
+
+
+def _spanning(first: nn.Module, name: str, tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the tensor over the memory of packed parameters, if they still lie there."""
+    if len(tensors) == 1:
+        return tensors[0]
+    joined = _JOINED.get(first, {}).get(name)
+    if joined is None:
         return None
-    dtype, strides, address, rows = first.dtype, first.stride(), first.data_ptr(), 0
+    dtype, strides, address, rows = joined.dtype, joined.stride(), joined.data_ptr(), 0
     for tensor in tensors:
-        if type(tensor) is not nn.Parameter or tensor.data_ptr() != address or tensor.dtype != dtype:
-            return None
-        if tensor.stride() != strides or not tensor.is_contiguous():  # with equal strides the widths are equal
-            return None
+        if type(tensor) is not nn.Parameter:
+            return None  # for this call alone, as `torch.func.functional_call` puts tensors in their places
+        # With equal strides the widths are equal.
+        if tensor.data_ptr() != address or tensor.dtype != dtype or tensor.stride() != strides:
+            break
         count = tensor.size(0)
         address += count * strides[0] * dtype.itemsize
         rows += count
-    storage = first.untyped_storage()
-    if address > storage.data_ptr() + storage.nbytes():  # neighbours by chance, in two storages
-        return None
-    return first.as_strided((rows, *first.size()[1:]), strides)
+    else:
+        if rows == joined.size(0):
+            return joined
+    del _JOINED[first][name]  # it would keep memory that nobody uses
+    return None
 
 
 @torch.no_grad()
 def pack_linears(layers: Sequence[nn.Module]) -> None:
     """Move the weights of linear layers with one input end to end in memory, for `apply_linears`.
 
-    Parameters keep their identity and values. Layers that are not plain, or differ in dtype or device, are left alone.
+    Parameters keep their identity and values, and each has a storage of its own. Layers that are not plain, on another
+    device than the CPU, in memory shared with other processes, or that differ in dtype are left alone.
     """
-    if not all(type(layer) is nn.Linear for layer in layers):
+    if len(layers) < 2 or not all(type(layer) is nn.Linear for layer in layers):
         return
     for name in ("weight", "bias"):
         tensors: list[Tensor | None] = [layer._parameters[name] for layer in layers]  # pyright: ignore
-        parameters = [tensor for tensor in tensors if type(tensor) is nn.Parameter and not tensor.is_meta]
-        if len(parameters) == len(tensors):
-            _pack(parameters)
+        if _spanning(layers[0], name, tensors) is None and all(map(_is_movable, tensors)):
+            _pack(layers[0], name, cast("list[nn.Parameter]", tensors))
 
 
-def _pack(tensors: Sequence[Tensor]) -> None:
-    alike = len({(tensor.dtype, tensor.device, tensor.shape[1:]) for tensor in tensors}) == 1
-    if not alike or _spanning(tensors) is not None or any(_is_shared(tensor) for tensor in tensors):
+def _is_movable(tensor: Tensor | None) -> bool:
+    return type(tensor) is nn.Parameter and tensor.device.type == "cpu" and not tensor.untyped_storage().is_shared()
+
+
+def _pack(first: nn.Module, name: str, tensors: Sequence[nn.Parameter]) -> None:
+    if len({(tensor.dtype, tensor.shape[1:]) for tensor in tensors}) > 1:
         return
     joined = torch.cat([tensor.detach() for tensor in tensors])
-    parts = torch.split_with_sizes(joined, [tensor.shape[0] for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.data = part
-
-
-def _is_shared(tensor: Tensor) -> bool:
-    """Return whether other processes use a tensor's memory, which it then has to stay in."""
-    return tensor.device.type == "cpu" and cast("Any", tensor).is_shared()
+    memory, start = joined.flatten().view(torch.uint8).numpy(), 0
+    for tensor in tensors:
+        stop = start + tensor.nbytes
+        tensor.data = torch.from_numpy(memory[start:stop]).view(tensor.dtype).view(tensor.shape)  # pyright: ignore
+        start = stop
+    _JOINED.setdefault(first, {})[name] = joined

@@ -24,7 +24,7 @@ from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
 from .placement import resolve_device, resolve_dtype
-from .stack import Call, Stack
+from .stack import Call, Stack, StackHolder
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
 __all__ = ["PreTrainedModel", "call_inner"]
@@ -33,7 +33,7 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
 
 
-class PreTrainedModel(nn.Module, Generic[ConfigType]):
+class PreTrainedModel(StackHolder, Generic[ConfigType]):
     """Base of all models.
 
     Parameters and buffers have the names of the checkpoint, tied weights each of their names.

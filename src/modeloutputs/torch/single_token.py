@@ -38,6 +38,8 @@ class _Context(AttentionContext, Protocol):
     @property
     def has_encoder(self) -> bool: ...
 
+    def at(self, layer: int) -> "_Context": ...
+
 
 def supports_single_token(stack: nn.ModuleList) -> bool:
     """Return whether a stack is as it was built: in evaluation mode, nothing replaced, hooked or wrapped."""
@@ -72,8 +74,8 @@ class SingleTokenRunner:
         """Map hidden (B, 1, hidden) to (B, 1, hidden), and return what each layer adds to the cache."""
         flat = hidden.view(hidden.shape[0], -1)
         presents: list[tuple[Tensor, ...]] = []
-        for layer in self._layers:
-            flat, present = layer(flat, context)
+        for i, layer in enumerate(self._layers):
+            flat, present = layer(flat, context.at(i))
             presents.append(present)
         return flat.unsqueeze(1), presents
 
@@ -83,7 +85,7 @@ class _LayerRunner:
 
     def __init__(self, layer: _Layer) -> None:
         paths, settings = layer.paths, layer.settings
-        self.settings, self.index, self.norm_first = settings, layer.index, settings.norm_first
+        self.settings, self.norm_first = settings, settings.norm_first
         self.head_dim, self.scale = settings.head_width, settings.scale(layer.index)
         self.split = [settings.heads, settings.key_heads, settings.key_heads]
         own = paths.attention
@@ -118,7 +120,7 @@ class _LayerRunner:
         rotary = context.position_embeddings
         if rotary is not None:
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
-        key, value = context.append(self.index, key, value)
+        key, value = context.append(key, value)
         attended, _ = attend(query, key, value, context.mask, 0.0, False, self.scale)
         return self.output(attended.reshape(rows, -1)), (key, value)
 

@@ -24,13 +24,13 @@ from .inputs import check_embeds, check_length
 from .layer import Layer, LayerContext, LayerResult
 from .layers import Conv1D, LayerSelection, select_layers
 from .plain import has_hooks
+from .results import as_result
 from .row_chunks import chunk_size, run_in_chunks
 from .single_token import SingleTokenRunner
 
-__all__ = ["Call", "Stack", "StackResult", "run_stack"]
+__all__ = ["Call", "Stack", "StackHolder", "StackResult", "run_stack"]
 
 Output = TypeVar("Output", bound=ModelOutput)
-Result = TypeVar("Result", "LayerResult", "StackResult")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +182,10 @@ class Stack(nn.ModuleList):
         layer = self[0] if len(self) else None
         if isinstance(layer, Layer):
             paths = layer.paths.attention
-            key: Any = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
-            if type(key) in (nn.Linear, Conv1D):  # walking all parameters takes as long as a small layer
+            key = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
+            # Weights that somebody quantised are integers. Walking all parameters takes as long as a small layer.
+            if isinstance(key, (nn.Linear, Conv1D)) and key.weight.is_floating_point():
                 return key.weight
-        # Weights that somebody quantised are integers.
         return next(weight for weight in self.parameters() if weight.is_floating_point())
 
     def _check_encoder(
@@ -239,9 +239,10 @@ class Stack(nn.ModuleList):
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
         states = [hidden if call.keep_hidden[0] else None]
         results: list[LayerResult] = []
-        for layer, keep, with_weights in zip(self, call.keep_hidden[1:], call.keep_attention, strict=True):
+        flags = zip(call.keep_hidden[1:], call.keep_attention, strict=True)
+        for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
             run = partial(_recompute, layer) if call.gradient_checkpointing else layer
-            result = _as_result(LayerResult, run(hidden, context, with_weights))
+            result = as_result(LayerResult, run(hidden, context.at(i), with_weights))
             hidden = result.hidden
             states.append(hidden if keep else None)
             results.append(result)
@@ -286,7 +287,7 @@ class Stack(nn.ModuleList):
             rows = context._replace(mask=context.mask._replace(bias=bias), position_embeddings=embeddings)
             states: dict[int, Tensor] = {}
             for i, layer in enumerate(self, 1):
-                hidden = states[i] = _as_result(LayerResult, layer(hidden, rows, False)).hidden
+                hidden = states[i] = as_result(LayerResult, layer(hidden, rows, False)).hidden
             if final_norm is not None:
                 states[last] = final_norm(hidden)
             return [states[i] for i in wanted]
@@ -298,24 +299,20 @@ class Stack(nn.ModuleList):
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
 
 
+class StackHolder(nn.Module):
+    """Base of modules that hold a stack: an `nn.ModuleList` of layers assigned in its place becomes one."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute."""
+        held = self.__dict__.get("_modules", {}).get(name)
+        if isinstance(held, Stack) and type(value) is nn.ModuleList:
+            value = Stack(held.settings, value)
+        super().__setattr__(name, value)
+
+
 def run_stack(stack: nn.Module, hidden: Tensor, call: Call, **options: Any) -> StackResult:
     """Return the result of a stack or of a module around one; arguments as of `Stack.forward`."""
-    return _as_result(StackResult, stack(hidden, call, **options))
-
-
-def _as_result(cls: type[Result], value: Any) -> Result:
-    """Return what a module returned, or a hook put in its place, which may be a plain tuple.
-
-    Raises:
-        InputError: it has other parts.
-    """
-    if type(value) is cls:
-        return value
-    fields = cls._fields  # pyright: ignore
-    if not isinstance(value, tuple) or len(cast("tuple[Any, ...]", value)) != len(fields):
-        what = type(cast("Any", value)).__name__
-        raise InputError(f"a hook or replaced module returned a {what}; expected a tuple ({', '.join(fields)})")
-    return cls(*value)
+    return as_result(StackResult, stack(hidden, call, **options))
 
 
 def _present(values: Iterable[Tensor | None]) -> tuple[Tensor | None, ...] | None:

@@ -1,4 +1,4 @@
-"""Models that were copied, pickled, moved or sent to another process, and their packed weights, compute the same."""
+"""Models that were copied, pickled, moved or sent to another process compute the same, with packed weights too."""
 
 import copy
 import io

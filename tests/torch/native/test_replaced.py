@@ -270,6 +270,44 @@ def test_a_weight_that_is_swapped_between_calls_is_read() -> None:
     torch.testing.assert_close(computed(model, head), computed(expected, head), rtol=0, atol=1e-5)
 
 
+# -- layers -----------------------------------------------------------------------------------------------------------
+
+REARRANGED: dict[str, Callable[[nn.ModuleList], None]] = {
+    "the first removed": lambda layers: layers.__delitem__(0),
+    "the last removed": lambda layers: layers.__delitem__(1),
+    "exchanged": lambda layers: layers.__init__(layers.settings, list(layers)[::-1]),
+    "one twice": lambda layers: layers.__setitem__(1, layers[0]),
+    "one more": lambda layers: layers.append(layers[0]),
+}
+
+
+@pytest.mark.parametrize("change", REARRANGED)
+@pytest.mark.parametrize(
+    "name", ["GPT2LMHeadModel", "LlamaForCausalLM", "BertLMHeadModel", "BartForConditionalGeneration"]
+)
+def test_layers_may_be_removed_moved_and_shared(name: str, change: str) -> None:
+    """Steps with a cache are what one call over the whole sequence returns."""
+    head = BY_NAME[name]
+    model = head.model()
+    REARRANGED[change](model.get_submodule(LAYERS.get(name, "bert.encoder.layer")))
+    given = arguments(head)
+    ids = given.pop("decoder_input_ids" if head.is_seq2seq else "input_ids")
+    key = "decoder_input_ids" if head.is_seq2seq else "input_ids"
+    with torch.no_grad():
+        whole = model(**{**given, key: ids}, use_cache=False).logits
+        past = model(**{**given, key: ids[:, :3]}, use_cache=True).past_key_values
+        step = model(**{**given, key: ids[:, 3:]}, past_key_values=past, use_cache=True).logits
+    torch.testing.assert_close(step, whole[:, 3:], rtol=0, atol=1e-4)
+    if head.crosses:
+        return
+    found = model.generate(**{**given, "input_ids": given.get("input_ids", ids)}, max_new_tokens=4, eos_token_id=[])
+    if not head.is_seq2seq:
+        for length in range(ids.shape[1], found.sequences.shape[1]):
+            with torch.no_grad():
+                scores = model(input_ids=found.sequences[:, :length], use_cache=False).logits[:, -1]
+            assert torch.equal(scores.argmax(-1), found.sequences[:, length])
+
+
 # -- wrappers of PyTorch ----------------------------------------------------------------------------------------------
 
 LAYERS = {
