@@ -1,5 +1,7 @@
 """Models that were copied, pickled, moved or sent to another process compute the same, with packed weights too."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import copy
 import io
 import pickle
@@ -8,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, multiprocessing, nn
 
 from modeloutputs.torch.layers import ACTIVATIONS

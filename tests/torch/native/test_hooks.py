@@ -1,11 +1,15 @@
 """A forward hook on any module fires each time its result is used, and what the hook returns counts."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, nn
 
 from modeloutputs.torch.bart_heads import BartDecoderWrapper

@@ -1,10 +1,14 @@
 """Layers removed from a model, as people do to shorten it: it computes the rest, in steps with a cache too."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import nn
 
 from modeloutputs.torch import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM

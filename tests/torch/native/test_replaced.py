@@ -1,12 +1,17 @@
 """A module that somebody replaced, wrapped or compiled is used as it is, in full calls and in generation."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrize
 
@@ -365,6 +370,19 @@ def test_wrapped_layers_train_as_those_without(name: str) -> None:
     plain = gradients(None)
     for wrap in (compiled, checkpoint_wrapper):
         torch.testing.assert_close(gradients(wrap), plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "LlamaForCausalLM"])
+def test_alike_layers_are_compiled_once(name: str) -> None:
+    """More graphs than PyTorch's limit of recompilations would leave the last layers of a deep model as they were."""
+    head = BY_NAME[name]
+    model = head.model(num_hidden_layers=10)
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    for layer in model.get_submodule(LAYERS[name]):
+        layer.compile(backend=counter, fullgraph=True)
+    computed(model, head)
+    assert counter.frame_count == 1
 
 
 def test_stacks_and_bodies_may_be_compiled_in_their_places() -> None:

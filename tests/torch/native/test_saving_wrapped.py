@@ -1,12 +1,16 @@
 """What is saved of wrapped, replaced and adapted models: the checkpoint's names, or one line and no file."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, prune

@@ -1,7 +1,11 @@
 """A state dict is the peer's: the same names and shapes, loaded strictly in both directions."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import nn
 
 import modeloutputs.torch as public

@@ -1,11 +1,15 @@
 """Users' subclasses: what they add keeps its values through loading, is saved, and is loaded back."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, nn
 
 from modeloutputs import CheckpointError, CheckpointWarning, InputError

@@ -1,5 +1,7 @@
 """Tools of PyTorch's users on our models: adapters, quantisation, pruning, attribution, sharding, saving by tensors."""
 
+# ruff: noqa: E402  # what is imported below needs what may be absent
+
 import subprocess
 import sys
 import warnings
@@ -7,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
