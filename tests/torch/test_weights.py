@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 def empty(cls: Any = BertModel, **changes: Any) -> Any:
     """Return a tiny model without memory for its weights, as they are loaded into."""
-    with loading():
+    with loading(cls):
         return cls(BertConfig(**{**SIZES, **changes}))
 
 
@@ -77,7 +77,7 @@ def test_the_names_and_shapes_that_are_written_are_the_peers(head: Head, tied: b
 def test_weights_lead_there_and_back(head: Head, tied: bool) -> None:
     model = head.model(tie_word_embeddings=tied)
     there = exported(model)
-    with loading():
+    with loading(head.cls):
         other = head.cls(head.configuration(tie_word_embeddings=tied))
     assert all(tensor.is_meta for tensor in other.state_dict().values())
     result = put(other, there)
