@@ -51,9 +51,9 @@ def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
         ("", "is not valid JSON"),
         ('{"model": ', "is not valid JSON"),
         ("[]", "should hold a JSON object, and holds a list"),
-        ("{}", "is no tokenizer"),
-        ('{"version": "1.0", "model": {"type": "Unheard"}}', "is no tokenizer"),
-        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "is no tokenizer"),
+        ("{}", "is not a tokenizer"),
+        ('{"version": "1.0", "model": {"type": "Unheard"}}', "is not a tokenizer"),
+        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "is not a tokenizer"),
         ("[" * 100_000, "is not valid JSON"),
     ],
     ids=["empty", "cut off", "list", "object", "unknown model", "negative id", "nested too deep"],
@@ -129,7 +129,7 @@ def test_a_byte_pair_encoding_that_lacks_a_file(missing: str, tmp_path: Path) ->
         ("h e\nhel\n", r"line 2 of '.*merges\.txt' is 'hel'; expected two tokens with a space between"),
         ("a b c\n", r"line 1 of '.*merges\.txt' is 'a b c'; expected two tokens with a space between"),
         ("\n\n", r"line 1 of '.*merges\.txt' is ''; expected two tokens"),
-        ("no such\n", r"vocab\.json and merges\.txt of '.*' are no byte-pair encoding: .*no"),
+        ("no such\n", r"vocab\.json and merges\.txt of '.*' are not a byte-pair encoding: .*no"),
     ],
 )
 def test_merges_that_are_none(merges: str, message: str, tmp_path: Path) -> None:

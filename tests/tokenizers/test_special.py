@@ -74,7 +74,7 @@ def test_tokens_that_the_vocabulary_lacks_cannot_be_set(folders: dict[str, Path]
     with pytest.raises(InputError, match=r"^pad_token is 5, which is not in the vocabulary"):
         tokenizer.pad_token = 5  # pyright: ignore[reportAttributeAccessIssue]
     for wrong in (9999, -1, 2**40):
-        with pytest.raises(InputError, match=rf"^pad_token_id is {wrong}, which is no id of the vocabulary$"):
+        with pytest.raises(InputError, match=rf"^pad_token_id is {wrong}, which is not in the vocabulary$"):
             tokenizer.pad_token_id = wrong
     assert tokenizer.pad_token is None
 

@@ -142,7 +142,7 @@ class Backend:
         return f"{array_summary(array)} of {self.name}" + ("" if device is None else f" on {device}")
 
     def joining_key(self, array: Any) -> tuple[object, ...]:
-        """Return what arrays must agree in before they can be joined: framework, element type, device."""
+        """Return the properties in which arrays must agree to be joined: framework, element type, device."""
         return (self.name, array.dtype, self.joining_device(array))
 
 
@@ -156,6 +156,6 @@ def joined_shape(arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool]) ->
 
 
 def pad_widths(shape: Sequence[Any], wanted: Sequence[Any], lefts: Mapping[int, bool]) -> list[tuple[Any, Any]]:
-    """Return how much to add before and after along each axis, so that those in `lefts` get their size in `wanted`."""
+    """Return the padding before and after each axis that gives the axes in `lefts` their size in `wanted`."""
     counts = [wanted[axis] - size if axis in lefts else 0 for axis, size in enumerate(shape)]
     return [(count, 0) if lefts.get(axis) else (0, count) for axis, count in enumerate(counts)]

@@ -71,7 +71,7 @@ def run(
         print_output(output, predictions)
     if save_to is not None:
         if not save_to.resolve().parent.is_dir():
-            raise InputError(f"there is no folder {str(save_to.parent)!r} to save into")
+            raise InputError(f"folder {str(save_to.parent)!r} does not exist; create it, or save elsewhere")
         save(output, save_to, notes={"predictions": json.dumps(predictions)})
 
 

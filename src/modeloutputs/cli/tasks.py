@@ -1,4 +1,4 @@
-"""What `modeloutputs run` does for each task, in PyTorch: which model, which labels, and its predictions in words."""
+"""The tasks of `modeloutputs run`, in PyTorch: model class, labels, and predictions in words."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ __all__ = ["run_task"]
 
 @dataclass(frozen=True)
 class Example:
-    """What a prediction is told in terms of."""
+    """The inputs that a prediction is described by."""
 
     output: Any
     encoding: BatchEncoding

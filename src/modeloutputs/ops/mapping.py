@@ -54,7 +54,7 @@ class Leaf:
     """The innermost field that holds them."""
 
     fill: float
-    """What padding of this field holds, unless the caller says otherwise."""
+    """The padding value of this field, unless the caller passes another."""
 
     arrays: Sequence[Any] = ()
     """One array of each output."""

@@ -21,7 +21,7 @@ Side = str | Mapping[str, str]
 """Of padding: "left" or "right", or one of these by axis name."""
 
 Padding = float | Mapping[str, float] | None
-"""What padding holds, or that by field; None for what the class says."""
+"""The padding value, or values by field; None for those of the class."""
 
 _FILLED_FROM_FRONT = frozenset({"max_length", "new"})
 """Axes whose padding is always on the right: caches of constant shape, and the tokens that `generate` chose."""

@@ -160,7 +160,7 @@ class _Cutter:
         self._cuts: dict[Any, Cuts] = {}
 
     def cut(self, leaf: Leaf) -> list[Any]:
-        """Return what the output of each row holds in place of a leaf."""
+        """Return the value of a leaf in the output of each row."""
         array, backend = leaf.array, leaf.backend
         if leaf.row_axis is None:
             return [None] * self._rows

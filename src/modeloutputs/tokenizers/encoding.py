@@ -76,7 +76,7 @@ def resolve_option(name: str, value: bool | str, off: str, choices: Iterable[str
     """Return the chosen strategy: the first for True, None for False and `off`.
 
     Raises:
-        InputError: the option is none of these.
+        InputError: an unknown option.
     """
     names = list(choices)
     if value is True:
@@ -113,7 +113,7 @@ def check_count(name: str, count: int | None) -> None:
 
 
 def split_rows(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
-    """Return what the backend encodes, one entry a row, and whether a single text was passed.
+    """Return the backend's input, one entry a row, and whether a single text was passed.
 
     Args:
         text: one text, a list of texts, or a list of pairs.

@@ -34,7 +34,7 @@ VOCABULARY, MERGES = "vocab.json", "merges.txt"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what tokenizer_config.json, special_tokens_map.json and chat_template.jinja say; none has to be there.
+    """Return the contents of tokenizer_config.json, special_tokens_map.json and chat_template.jinja; each is optional.
 
     Where there is a tokenizer.json, its post-processor tells whether texts get a first and a last token, and
     `add_bos_token` and `add_eos_token` of tokenizer_config.json count for nothing, as in the peer.
@@ -75,7 +75,7 @@ def read_tokenizer(path: Path) -> "Tokenizer":
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
-        raise FileFormatError(f"{str(path)!r} is no tokenizer: {error}") from None
+        raise FileFormatError(f"{str(path)!r} is not a tokenizer: {error}") from None
 
 
 def add_tokens(backend: "Tokenizer", folder: Path, settings: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def _added_tokens(folder: Path, settings: dict[str, Any]) -> "dict[int, AddedTok
 
 def _described_tokens(folder: Path, described: Any) -> "dict[int, AddedToken]":
     if not isinstance(described, dict) or not all(str(key).isdecimal() for key in cast("dict[Any, Any]", described)):
-        raise FileFormatError(f"the added_tokens_decoder of {str(folder)!r} is no mapping from id to token")
+        raise FileFormatError(f"the added_tokens_decoder of {str(folder)!r} is not a mapping from id to token")
     items = cast("dict[str, Any]", described).items()
     return {int(i): read_token(f"added token {i}", token, special=False) for i, token in items}
 
@@ -119,7 +119,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     """Read a vocabulary of one token a line; a token's id is the number of its line, from 0.
 
     Raises:
-        FileFormatError: it is no text in UTF-8.
+        FileFormatError: it is not text in UTF-8.
     """
     return {token.rstrip("\r"): i for i, token in enumerate(_read_lines(path))}
 
@@ -151,7 +151,7 @@ def read_bpe(folder: Path, **options: Any) -> "models.BPE":
         return BPE(vocabulary, merges, **options)
     except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
         raise FileFormatError(
-            f"{VOCABULARY} and {MERGES} of {str(folder)!r} are no byte-pair encoding: {error}"
+            f"{VOCABULARY} and {MERGES} of {str(folder)!r} are not a byte-pair encoding: {error}"
         ) from None
 
 
@@ -181,7 +181,7 @@ def vocabulary_in_order(backend: "Tokenizer") -> dict[str, int]:
 
 
 def bpe_texts(backend: "Tokenizer") -> dict[str, str]:
-    """Return what `read_bpe` reads, by file name."""
+    """Return the files that `read_bpe` reads, by name."""
     merges = cast("list[str | list[str]]", json.loads(backend.to_str())["model"]["merges"])
     lines = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     return {

@@ -56,7 +56,7 @@ class _TokenId:
     def __set__(self, holder: "SpecialTokens", number: int | None) -> None:
         token = holder.backend.id_to_token(number) if number is not None and 0 <= number < 2**32 else None
         if number is not None and token is None:
-            raise InputError(f"{self.token_name}_id is {number}, which is no id of the vocabulary")
+            raise InputError(f"{self.token_name}_id is {number}, which is not in the vocabulary")
         holder.set_special_token(self.token_name, token)
 
 
