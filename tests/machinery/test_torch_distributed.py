@@ -60,7 +60,7 @@ def assert_trained(ranks: list[Any], alone: Any, wrapper: str, objective: str) -
         assert tree_structure(output) == tree_structure(whole)
         rows = [leaf for leaf in tree_leaves(output) if leaf.dim()]
         torch.testing.assert_close(rows, halves(whole, rank), atol=1e-5, rtol=0)
-        assert len(gradients) == 15
+        assert len(gradients) == 21
         torch.testing.assert_close(gradients, expected, atol=1e-5, rtol=0)
     losses = [written["trained"][wrapper, objective][0].loss for written in ranks]
     torch.testing.assert_close(sum(losses) / RANKS, whole.loss, atol=1e-5, rtol=0)
