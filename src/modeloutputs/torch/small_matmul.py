@@ -3,7 +3,7 @@
 PyTorch's kernel for a product of one row reads the weight on one core, and for a few more rows rearranges it first,
 which costs more than the product. The same product as a batch of smaller ones, each over a slice of the weight, does
 neither and runs on all cores: 1.2 to 2.9 times as fast with 1 to 64 rows on two cores. A weight of shape (out, in) is
-sliced by outputs, one of shape (in, out) by inputs, so that every slice is one contiguous block of memory.
+sliced by outputs; one of shape (in, out) by inputs for up to 3 rows, since its slices are then contiguous in memory.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ MIN_WEIGHT_NUMEL = 2**19
 
 _BEST_WIDTH = 96
 _INPUT_SLICES = 4
+_MAX_ROWS_BY_INPUT = 3
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -113,42 +114,38 @@ class SmallBatchLinear:
         self, weight: Tensor, bias: Tensor | None, *, transposed: bool = False, is_sliceable: bool | None = None
     ) -> None:
         self._weight, self._bias = (weight.t() if transposed else weight), bias
-        self._slices = 0
-        self._transposed = transposed
-        if _is_sliceable(weight) if is_sliceable is None else is_sliceable:
-            self._slice_inputs(weight) if transposed else self._slice_outputs(weight)
-
-    def _slice_outputs(self, weight: Tensor) -> None:
-        outputs, inputs = weight.shape
-        width = _width(outputs)
-        if width is None:
+        self._by_output: Tensor | None = None  # (slices, in, width)
+        self._by_input: Tensor | None = None  # (slices, in / slices, out)
+        width = _width(self._weight.shape[0])
+        if width is None or not (_is_sliceable(weight) if is_sliceable is None else is_sliceable):
             return
-        self._slices = outputs // width
-        self._right = weight.view(self._slices, width, inputs).transpose(1, 2)
-        self._below = None if self._bias is None else self._bias.view(self._slices, 1, width)
-
-    def _slice_inputs(self, weight: Tensor) -> None:
-        inputs, outputs = weight.shape
-        if inputs % _INPUT_SLICES == 0:
-            self._slices = _INPUT_SLICES
-            self._right = weight.view(self._slices, inputs // self._slices, outputs)
+        outputs, inputs = self._weight.shape
+        slices = outputs // width
+        if not transposed:
+            self._by_output = weight.view(slices, width, inputs).transpose(1, 2)
+        else:
+            self._by_output = weight.view(inputs, slices, width).transpose(0, 1)
+            if inputs % _INPUT_SLICES == 0:
+                self._by_input = weight.view(_INPUT_SLICES, inputs // _INPUT_SLICES, outputs)
+        self._below = None if bias is None else bias.view(slices, 1, width)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the product with the weight, plus bias."""
         count = rows.shape[0]
-        if not self._slices or count > MAX_ROWS:
+        if self._by_output is None or count > MAX_ROWS:
             return F.linear(rows, self._weight, self._bias)
-        return self._sum_over_inputs(rows, count) if self._transposed else self._join_outputs(rows, count)
-
-    def _join_outputs(self, rows: Tensor, count: int) -> Tensor:
-        left = rows.expand(self._slices, -1, -1)
-        product = torch.bmm(left, self._right) if self._below is None else torch.baddbmm(self._below, left, self._right)
+        if self._by_input is not None and count <= _MAX_ROWS_BY_INPUT:
+            return self._sum_over_inputs(rows, self._by_input)
+        left = rows.expand(self._by_output.shape[0], -1, -1)
+        if self._below is None:
+            product = torch.bmm(left, self._by_output)
+        else:
+            product = torch.baddbmm(self._below, left, self._by_output)
         # The slices of a single row already lie in order.
         return product.view(1, -1) if count == 1 else product.transpose(0, 1).reshape(count, -1)
 
-    def _sum_over_inputs(self, rows: Tensor, count: int) -> Tensor:
-        left = rows.view(count, self._slices, -1).transpose(0, 1)
-        total = torch.bmm(left, self._right).sum(0)
+    def _sum_over_inputs(self, rows: Tensor, right: Tensor) -> Tensor:
+        total = torch.bmm(rows.view(rows.shape[0], _INPUT_SLICES, -1).transpose(0, 1), right).sum(0)
         return total if self._bias is None else total.add_(self._bias)
 
 
