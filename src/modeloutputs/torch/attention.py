@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
 from .layers import linear_layer
-from .plain import apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
+from .plain import PackedModule, apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
 from .results import trimmed
 from .values import has_concrete_values, values_on_cpu
 
@@ -261,7 +261,7 @@ class AttentionResult(NamedTuple):
 
 
 @returns_new_tensors
-class Attention(nn.Module):
+class Attention(PackedModule):
     """Multi-head attention of a sequence to itself and to the cached positions before it.
 
     Args:

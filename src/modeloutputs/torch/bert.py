@@ -70,8 +70,9 @@ class BertSelfOutput(nn.Module):
 
     def forward(self, states: Tensor, residual: Tensor) -> Tensor:
         """Map (B, S, inputs) and the block's input (B, S, hidden) to (B, S, hidden)."""
-        update = apply_dropout(self.dropout, apply_linear(self.dense, states))
-        return self.LayerNorm(add_residual(update, residual, self.dense, self.dropout))
+        dense, dropout = self.dense, self.dropout
+        update = apply_dropout(dropout, apply_linear(dense, states))
+        return self.LayerNorm(add_residual(update, residual, dense, dropout))
 
 
 class BertAttention(nn.Module):
@@ -99,7 +100,8 @@ class BertIntermediate(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (..., hidden) to (..., intermediate)."""
-        return activate(self.hidden_act, apply_linear(self.dense, hidden), self.dense)
+        dense = self.dense
+        return activate(self.hidden_act, apply_linear(dense, hidden), dense)
 
 
 class BertLayer(nn.Module):

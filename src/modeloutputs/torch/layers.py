@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..architectures.layers import LayerSettings
 from ..errors import InputError, nearest
-from .plain import apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
+from .plain import PackedModule, apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
 from .small_matmul import transposed_linear
 
 __all__ = [
@@ -118,7 +118,7 @@ def norm_layer(settings: LayerSettings) -> nn.Module:
 
 
 @returns_new_tensors
-class FeedForward(nn.Module):
+class FeedForward(PackedModule):
     """The feed-forward block; see `feed_forward`.
 
     Args:

@@ -14,6 +14,7 @@ from torch.nn.modules import module as modules
 from .small_matmul import batched_linear, is_eager_inference, linear, pays
 
 __all__ = [
+    "PackedModule",
     "add_residual",
     "apply_dropout",
     "apply_embedding_row",
@@ -187,6 +188,13 @@ def _spanning(first: nn.Module, name: str, tensors: Sequence[Tensor | None]) -> 
             return joined
     del _JOINED[first][name]  # it would keep memory that nobody uses
     return None
+
+
+class PackedModule(nn.Module):
+    """Base of modules with several linear layers of one input."""
+
+    def pack(self) -> None:
+        """Move the weights of those layers end to end in memory; see `pack_linears`."""
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from .building import is_loading, loading, without_values
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
 from .placement import resolve_device, resolve_dtype
+from .plain import PackedModule
 from .stack import Call, Stack, StackHolder
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
@@ -244,7 +245,7 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
         Names, shapes and values stay. Loading and moving a model do it; call it after replacing weights one by one.
         """
         for module in self.modules():
-            if isinstance(module, Packed):
+            if isinstance(module, PackedModule):
                 module.pack()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -359,15 +360,6 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
-
-
-@runtime_checkable
-class Packed(Protocol):
-    """A module with several projections of one input."""
-
-    def pack(self) -> None:
-        """Move the projections end to end in memory."""
-        ...
 
 
 def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:

@@ -32,6 +32,12 @@ def as_result(cls: type[Result], value: Any) -> Result:
     """
     if type(value) is cls:
         return value
+    if type(value) is tuple and 0 < len(value) <= len(cls._fields):  # pyright: ignore
+        return cls(*value)  # pyright: ignore
+    return _checked(cls, value)
+
+
+def _checked(cls: type[Result], value: Any) -> Result:
     fields: tuple[str, ...] = cast("Any", cls)._fields
     if not isinstance(value, tuple) or not 0 < len(cast("tuple[Any, ...]", value)) <= len(fields):
         what = type(cast("Any", value)).__name__

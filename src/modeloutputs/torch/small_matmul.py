@@ -51,8 +51,14 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def batched_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the same as `linear`, where that `pays`."""
-    product = SmallBatchLinear(weight, bias, is_sliceable=True)
-    return product(rows.reshape(-1, weight.shape[1])).view(*rows.shape[:-1], -1)
+    outputs, inputs = weight.shape
+    width = _width(outputs)
+    if width is None:
+        return F.linear(rows, weight, bias)
+    slices = outputs // width
+    below = None if bias is None else bias.view(slices, 1, width)
+    product = _join_slices(rows.reshape(-1, inputs), weight.view(slices, width, inputs).transpose(1, 2), below)
+    return product.view(*rows.shape[:-1], outputs)
 
 
 def transposed_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -136,17 +142,20 @@ class SmallBatchLinear:
             return F.linear(rows, self._weight, self._bias)
         if self._by_input is not None and count <= _MAX_ROWS_BY_INPUT:
             return self._sum_over_inputs(rows, self._by_input)
-        left = rows.expand(self._by_output.shape[0], -1, -1)
-        if self._below is None:
-            product = torch.bmm(left, self._by_output)
-        else:
-            product = torch.baddbmm(self._below, left, self._by_output)
-        # The slices of a single row already lie in order.
-        return product.view(1, -1) if count == 1 else product.transpose(0, 1).reshape(count, -1)
+        return _join_slices(rows, self._by_output, self._below)
 
     def _sum_over_inputs(self, rows: Tensor, right: Tensor) -> Tensor:
         total = torch.bmm(rows.view(rows.shape[0], _INPUT_SLICES, -1).transpose(0, 1), right).sum(0)
         return total if self._bias is None else total.add_(self._bias)
+
+
+def _join_slices(rows: Tensor, right: Tensor, below: Tensor | None) -> Tensor:
+    """Multiply rows (n, in) with the slices of a weight (slices, in, width); return (n, slices x width)."""
+    left = rows.expand(right.shape[0], -1, -1)
+    product = torch.bmm(left, right) if below is None else torch.baddbmm(below, left, right)
+    count = rows.shape[0]
+    # The slices of a single row already lie in order.
+    return product.view(1, -1) if count == 1 else product.transpose(0, 1).reshape(count, -1)
 
 
 @cache

@@ -238,23 +238,23 @@ class Stack(nn.ModuleList):
 
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
         states = [hidden if call.keep_hidden[0] else None]
-        results: list[LayerResult] = []
+        attended: list[tuple[Any, ...]] = []  # the results without the states, which nobody may have asked for
         flags = zip(call.keep_hidden[1:], call.keep_attention, strict=True)
         for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
             run = partial(_recompute, layer) if call.gradient_checkpointing else layer
             result = as_result(LayerResult, run(hidden, context.at(i), with_weights))
             hidden = result.hidden
             states.append(hidden if keep else None)
-            results.append(result)
+            attended.append(result[1:])
         if final_norm is not None:
             hidden = final_norm(hidden)
             states[-1] = hidden if call.keep_hidden[-1] else None
         return StackResult(
             hidden,
             tuple(states) if any(call.keep_hidden) else None,
-            tuple(result.attention for result in results) if any(call.keep_attention) else None,
-            _present(result.cross_attention for result in results),
-            _extended_cache(call, context, results),
+            tuple(weights for weights, _, _ in attended) if any(call.keep_attention) else None,
+            _present(weights for _, weights, _ in attended),
+            _extended_cache(call, context, [present for _, _, present in attended]),
         )
 
     def _single_token_runner(self, call: Call, hidden: Tensor) -> SingleTokenRunner | None:
@@ -320,10 +320,10 @@ def _present(values: Iterable[Tensor | None]) -> tuple[Tensor | None, ...] | Non
     return found if any(value is not None for value in found) else None
 
 
-def _extended_cache(call: Call, context: LayerContext, results: list[LayerResult]) -> PastKeyValues | None:
+def _extended_cache(call: Call, context: LayerContext, presents: list[tuple[Tensor, ...]]) -> PastKeyValues | None:
     if context.cache is None or not call.use_cache:
         return None
-    return context.cache.finish([cast("tuple[Tensor, ...]", result.present) for result in results])
+    return context.cache.finish(presents)
 
 
 def _recompute(layer: nn.Module, *arguments: Any) -> Any:
