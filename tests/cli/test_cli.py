@@ -132,7 +132,7 @@ def test_a_cut_text_is_said(call: Call, classifier: str):
             "error: 1 texts were passed with",
         ),
         (["run", "--model", MODEL, "--text", "a", "--label", "1"], "error: --label has no meaning for features"),
-        (["run", "--model", MODEL, "--text", "a", "--save", "/no/where/out"], "error: folder '/no/where' does not exist"),
+        (["run", "--model", MODEL, "--text", "a", "--save", "/no/where/out"], "folder '/no/where' does not exist"),
         (["show", "/no/where"], "error: there is no file '/no/where'"),
         (["show", f"{MODEL}/model.safetensors"], "holds tensors, but no output saved by modeloutputs"),
     ],
