@@ -223,7 +223,7 @@ class BartForQuestionAnswering(BartPreTrainedModel, Seq2SeqSpanHead[BartConfig, 
             self.model = BartModel(config)
             self.qa_outputs = nn.Linear(config.d_model, 2)
 
-    def _scores(self, outputs: Any) -> Tensor:
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         return self.qa_outputs(outputs.last_hidden_state)
 
 

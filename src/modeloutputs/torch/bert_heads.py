@@ -121,7 +121,7 @@ class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput
     task = MASKED_LM
     output_class = MaskedLMOutput
 
-    def _scores(self, outputs: Any) -> Tensor:
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         return self.cls(outputs.last_hidden_state)
 
 
@@ -208,7 +208,7 @@ class BertForSequenceClassification(_BertClassifier, LabelHead[BertConfig, Seque
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, config.num_labels, pooling=True)
 
-    def _scores(self, outputs: Any) -> Tensor:
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         return self.classifier(self.dropout(outputs.pooler_output))
 
 
@@ -221,7 +221,7 @@ class BertForTokenClassification(_BertClassifier, LabelHead[BertConfig, TokenCla
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, config.num_labels, pooling=False)
 
-    def _scores(self, outputs: Any) -> Tensor:
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         return self.classifier(self.dropout(outputs.last_hidden_state))
 
 
@@ -290,5 +290,5 @@ class BertForQuestionAnswering(BertPreTrainedModel, SpanHead[BertConfig, Questio
             self.bert = BertModel(config, add_pooling_layer=False)
             self.qa_outputs = nn.Linear(config.hidden_size, 2)
 
-    def _scores(self, outputs: Any) -> Tensor:
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
         return self.qa_outputs(outputs.last_hidden_state)

@@ -49,8 +49,8 @@ class Head(PreTrainedModel[ConfigType], Generic[ConfigType, OutputType]):
     def _base_outputs(self, *inputs: Any, **options: Any) -> Any:
         return call_inner(self.base_model, *inputs, **options)
 
-    def _scores(self, outputs: Any) -> Tensor:
-        """Return the head's scores for the base model's outputs."""
+    def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
+        """Return the head's scores for the base model's outputs, which it computed for these inputs."""
         raise NotImplementedError  # each head says
 
     def _loss(
@@ -88,7 +88,7 @@ class LabelHead(Head[ConfigType, OutputType]):
     ) -> OutputType:
         """Return the scores and, with `labels`, the loss of the head's task."""
         outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
-        logits = self._scores(outputs)
+        logits = self._scores(outputs, input_ids, attention_mask)
         loss = self._loss(logits, labels, num_items, label_smoothing)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
