@@ -42,7 +42,8 @@ CONCEPTS = (
     Concept("element types", ("arrays.dtypes",), r"\"F8_E4M3\""),
     Concept("is a compiler tracing a container?", ("arrays.tracing", "pytrees.torch"), r"is_dynamo_compiling"),
     Concept("mapped safetensors", ("files.safetensors",), r"^import mmap"),
-    Concept("frameworks and their names", ("frameworks",), r"Framework\(\""),
+    Concept("how errors name an array", ("arrays.base",), r"\} of \{(self|backend|own)\.name\}"),
+    Concept("frameworks and their names", ("frameworks",), r"Framework\(\"|^NICKNAMES ="),
     Concept("names of weights in checkpoints", ("files.weights",), r"_orig_mod"),
     Concept("paths of a layer's modules", ("architectures.layers",), r"^class \w+Paths\b"),
     Concept(
