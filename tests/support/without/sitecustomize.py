@@ -12,7 +12,7 @@ HIDDEN = frozenset(os.environ.get("MODELOUTPUTS_WITHOUT", "").split(","))
 _find_spec = PathFinder.find_spec
 
 
-def find_spec(name, path=None, target=None):
+def find_spec(cls, name, path=None, target=None):
     """Find a module, unless it is a hidden one that is installed."""
     spec = _find_spec(name, path, target)
     return None if name in HIDDEN and spec is not None and _is_installed(spec) else spec
@@ -23,4 +23,5 @@ def _is_installed(spec: ModuleSpec) -> bool:
     return any("site-packages" in place for place in places)
 
 
-PathFinder.find_spec = staticmethod(find_spec)
+# A bound method, as the original: pytest keeps it in a class of its own, where a function would become a method.
+PathFinder.find_spec = classmethod(find_spec)
