@@ -53,7 +53,7 @@ class WeightNames:
             name: full name of the weight.
             tied: whether `tie_word_embeddings` is set.
         """
-        targets = {**self.tied, **self.always_tied} if tied else self.always_tied
+        targets = self.repeats(tied=tied)
         root = targets.get(name, name)
         fallback = (self.fallbacks[name],) if name in self.fallbacks else ()
         return (root, *(other for other, target in targets.items() if target == root), *fallback)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -179,10 +179,10 @@ class Stack(nn.ModuleList):
 
     def key_weight(self) -> Tensor:
         """Return a weight on the device, and of the dtype, of the keys."""
-        layer = self[0] if len(self) else None
-        if isinstance(layer, Layer):
-            paths = layer.paths.attention
-            key = getattr(getattr(layer, paths.block), paths.key.rpartition(".")[2], None)
+        layer: Any = self[0] if len(self) else None
+        paths: LayerPaths | None = getattr(layer, "paths", None)
+        if paths is not None:
+            key = reduce(lambda module, name: getattr(module, name, None), paths.attention.key.split("."), layer)
             # Weights that somebody quantised are integers. Walking all parameters takes as long as a small layer.
             if isinstance(key, (nn.Linear, Conv1D)) and key.weight.is_floating_point():
                 return key.weight

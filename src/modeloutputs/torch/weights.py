@@ -187,7 +187,7 @@ def _fill(slot: _Slot, stored: Tensor | None, dtype: torch.dtype, device: torch.
 def export_weights(
     module: nn.Module, expected: Mapping[str, tuple[int, ...]], *, closed: bool = False, repeated: Container[str] = ()
 ) -> dict[str, Tensor]:
-    """Return a module's weights on the CPU under the names that checkpoints use, tied ones once.
+    """Return a module's weights, contiguous, under the names that checkpoints use, tied ones once.
 
     Segments that wrapped modules add to the names are left out.
 
@@ -209,7 +209,7 @@ def export_weights(
         names.add(plain)
         if isinstance(value, Tensor) and (id(value) not in seen or plain in repeated):
             seen.add(id(value))
-            exported[plain] = _whole(plain, value).detach().cpu().contiguous()
+            exported[plain] = _whole(plain, value).detach().contiguous()  # moved to the CPU one by one, as written
     for name, shape in expected.items():
         if name not in names:
             raise CheckpointError(_unsavable(module, name))
