@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 from ..errors import InputError, MissingDependencyError, first_line
@@ -10,7 +11,7 @@ from . import tracing
 from .base import Backend
 from .dtypes import is_floating
 
-__all__ = ["backend_named", "get_backend", "to_device", "to_numpy"]
+__all__ = ["backend_named", "get_backend", "shapes_of", "to_device", "to_numpy"]
 
 _NAMES = ("torch", "jax", "tensorflow", "numpy")
 
@@ -40,6 +41,19 @@ def get_backend(array: Any) -> Backend:
 
 # A dictionary, because compilers trace into `functools.cache`.
 _backend_of_type: dict[type[Any], Backend] = {}
+
+
+def shapes_of(arrays: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the shape of each of several arrays, as its framework tells them fastest.
+
+    Examples:
+        >>> import numpy as np
+        >>> shapes_of([np.ones(2), np.ones((3, 1))])
+        [(2,), (3, 1)]
+    """
+    kinds = set(map(type, arrays))
+    backend = _backend_of_type.get(kinds.pop()) if len(kinds) == 1 else None
+    return [tuple(array.shape) for array in arrays] if backend is None else backend.shapes(arrays)
 
 
 def _framework_of(kind: type[Any]) -> str:

@@ -68,6 +68,10 @@ class Backend:
         """Return the array with two axes exchanged."""
         return self.xp.swapaxes(array, first, second)
 
+    def shapes(self, arrays: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the shape of each array."""
+        return [array.shape for array in arrays]
+
     # -- joining and padding ------------------------------------------------------------------------------------
 
     def concat(self, arrays: Sequence[Any], axis: int) -> Any:
@@ -84,7 +88,7 @@ class Backend:
 
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
         """Pad arrays to their largest size along the axes in `lefts` (True: before), then join them along `axis`."""
-        shape = joined_shape(arrays, axis, lefts)
+        shape = joined_shape(self.shapes(arrays), axis, lefts)
         return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
 
     # -- devices and autograd -----------------------------------------------------------------------------------
@@ -145,13 +149,18 @@ class Backend:
         """Return the properties in which arrays must agree to be joined: framework, element type, device."""
         return (self.name, array.dtype, self.joining_device(array))
 
+    def have_one_key(self, arrays: Sequence[Any]) -> bool:
+        """Return whether arrays agree in what `joining_key` names; False also where that takes a closer look."""
+        dtype = arrays[0].dtype
+        return len(set(map(type, arrays))) == 1 and all([array.dtype == dtype for array in arrays])
 
-def joined_shape(arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
-    """Return the shape that `pad_and_concat` gives."""
-    shape = list(arrays[0].shape)
+
+def joined_shape(shapes: Sequence[tuple[Any, ...]], axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
+    """Return the shape that `pad_and_concat` gives to arrays of these shapes."""
+    shape = list(shapes[0])
     for padded in lefts:
-        shape[padded] = max(array.shape[padded] for array in arrays)
-    shape[axis] = sum(array.shape[axis] for array in arrays)
+        shape[padded] = max([shape[padded] for shape in shapes])
+    shape[axis] = sum([shape[axis] for shape in shapes])
     return tuple(shape)
 
 

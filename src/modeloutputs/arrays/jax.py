@@ -13,7 +13,7 @@ from ..errors import InputError
 from .backends import get_backend
 from .base import Backend
 from .dtypes import DTYPES, dtype_name, is_floating, numpy_dtype
-from .numpy import BACKEND as NUMPY
+from .numpy import FOR_SHARING as NUMPY
 from .numpy import in_native_byte_order
 
 __all__ = ["BACKEND", "JaxBackend"]
@@ -27,7 +27,7 @@ def _on_host(operation: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(operation)
     def guarded(self: Backend, given: Any, *arguments: Any) -> Any:
         arrays = cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]
-        if not all(map(_is_on_host, arrays)) or any(isinstance(value, _jax.core.Tracer) for value in arguments):
+        if not _are_on_host(arrays) or any(isinstance(value, _jax.core.Tracer) for value in arguments):
             return operation(self, given, *arguments)
         views = [NUMPY.xp.asarray(array) for array in arrays]
         result: Any = getattr(NUMPY, operation.__name__)(views[0] if arrays[0] is given else views, *arguments)
@@ -36,19 +36,21 @@ def _on_host(operation: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _is_on_host(array: Any) -> bool:
+def _are_on_host(arrays: Sequence[Any]) -> bool:
+    """Return whether all have values on the CPU. They have one dtype."""
+    examples = {type(array): array for array in arrays}.values()
+    if not all(isinstance(array, _jax.Array) and not isinstance(array, _jax.core.Tracer) for array in examples):
+        return False
+    shardings = {array.sharding for array in arrays}
     return (
-        isinstance(array, _jax.Array)
-        and not isinstance(array, _jax.core.Tracer)
-        and len(array.devices()) == 1
-        and next(iter(array.devices())).platform == "cpu"
-        and not _jax.dtypes.issubdtype(array.dtype, _jax.dtypes.extended)  # random keys, which NumPy lacks
+        all(len(own.device_set) == 1 and next(iter(own.device_set)).platform == "cpu" for own in shardings)
+        and not _jax.dtypes.issubdtype(arrays[0].dtype, _jax.dtypes.extended)  # random keys, which NumPy lacks
     )
 
 
 def _from_host(result: Any, arrays: Sequence[Any]) -> Any:
     device = next(iter(arrays[0].devices()))
-    if any(array.committed for array in arrays):
+    if any([array.committed for array in arrays]):
         return _jax.device_put(result, device)
     with _jax.default_device(device):  # an uncommitted array stays so, and JAX may move it
         return _jax.device_put(result)

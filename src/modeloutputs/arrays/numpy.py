@@ -1,5 +1,6 @@
 """NumPy's arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,10 @@ from ..errors import InputError
 from .base import Backend, joined_shape
 from .dtypes import is_floating, numpy_dtype
 
-__all__ = ["BACKEND", "NumpyBackend", "in_native_byte_order"]
+__all__ = ["BACKEND", "FOR_SHARING", "NumpyBackend", "in_native_byte_order"]
+
+_ALIGNMENT = 64
+"""TensorFlow and JAX take over memory that begins at a multiple of so many bytes; other memory they copy."""
 
 
 class NumpyBackend(Backend):
@@ -20,10 +24,16 @@ class NumpyBackend(Backend):
 
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
         """Pad and join by writing each array to its place in the result."""
-        result = np.full(joined_shape(arrays, axis, lefts), value, arrays[0].dtype)
-        for array, place in zip(arrays, _places(arrays, axis, lefts, result.shape), strict=True):
+        shapes = [array.shape for array in arrays]
+        result = self.full(joined_shape(shapes, axis, lefts), value, arrays[0].dtype)
+        for array, place in zip(arrays, _places(shapes, axis, lefts, result.shape), strict=True):
             result[place] = array
         return result
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
+        """Return an array of one value."""
+        # Fresh memory is zero already, and what is not written to is never touched.
+        return np.full(shape, value, dtype) if _has_bits(value, dtype) else np.zeros(shape, dtype)
 
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the array in a dtype; the only device is "cpu"."""
@@ -44,19 +54,51 @@ class NumpyBackend(Backend):
         return array
 
 
+class _ForSharing(NumpyBackend):
+    """The operations whose results other frameworks take over without a copy."""
+
+    def concat(self, arrays: Sequence[Any], axis: int) -> Any:
+        """Concatenate arrays of one dtype along an axis."""
+        shape = joined_shape([array.shape for array in arrays], axis, {})
+        return np.concatenate(arrays, axis=axis, out=_aligned(np.empty, shape, arrays[0].dtype))
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
+        """Return an array of one value."""
+        if not _has_bits(value, dtype):
+            return _aligned(np.zeros, shape, dtype)
+        array = _aligned(np.empty, shape, dtype)
+        array.fill(value)
+        return array
+
+
+def _aligned(allocate: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return an array whose memory begins where frameworks want it to."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = allocate(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _has_bits(value: float, dtype: Any) -> bool:
+    """Return whether a value is stored as anything but zero bytes: minus zero is."""
+    return any(np.asarray(value).astype(dtype).tobytes())
+
+
 def _places(
-    arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], shape: tuple[int, ...]
+    shapes: Sequence[tuple[int, ...]], axis: int, lefts: Mapping[int, bool], whole: tuple[int, ...]
 ) -> list[tuple[slice, ...]]:
-    """Return the place of each array in a result of that shape."""
-    row, places = 0, list[tuple[slice, ...]]()
-    for array in arrays:
-        place = [slice(None)] * len(shape)
+    """Return the place of each array of these shapes in a result of the shape `whole`."""
+    around: dict[tuple[int, ...], tuple[list[slice], list[slice]]] = {}
+    for shape in set(shapes):
+        place = [slice(None)] * len(whole)
         for padded, left in lefts.items():
-            size = array.shape[padded]
-            place[padded] = slice(shape[padded] - size, None) if left else slice(0, size)
-        place[axis] = slice(row, row + array.shape[axis])
-        row += array.shape[axis]
-        places.append(tuple(place))
+            place[padded] = slice(whole[padded] - shape[padded], None) if left else slice(0, shape[padded])
+        around[shape] = place[:axis], place[axis + 1 :]
+    row, places = 0, list[tuple[slice, ...]]()
+    for shape in shapes:
+        before, after = around[shape]
+        places.append((*before, slice(row, row + shape[axis]), *after))
+        row += shape[axis]
     return places
 
 
@@ -67,3 +109,4 @@ def in_native_byte_order(values: Any) -> Any:
 
 
 BACKEND = NumpyBackend()
+FOR_SHARING = _ForSharing()

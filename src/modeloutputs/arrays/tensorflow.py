@@ -1,7 +1,7 @@
 """TensorFlow's tensors, eager and in graphs."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import InputError
 from .base import Backend, pad_widths
 from .dtypes import DTYPES, dtype_name, invalid_dtype
+from .numpy import FOR_SHARING as NUMPY
 
 __all__ = ["BACKEND", "TensorFlowBackend"]
 
@@ -34,6 +35,10 @@ class TensorFlowBackend(Backend):
         order[first], order[second] = second, first
         return _tf.transpose(array, order)
 
+    def shapes(self, arrays: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the shape of each tensor."""
+        return [tuple(array.shape.as_list()) for array in arrays]
+
     def concat(self, arrays: Sequence[Any], axis: int) -> Any:
         """Concatenate tensors along an axis."""
         return _tf.concat(list(arrays), axis)
@@ -51,6 +56,8 @@ class TensorFlowBackend(Backend):
 
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
         """Pad and join, in a graph also arrays whose sizes are unknown while it is traced."""
+        if _are_on_host(arrays):
+            return _taken_over(NUMPY.pad_and_concat([np.asarray(array) for array in arrays], axis, lefts, value))
         if all(array.shape[padded] is not None for array in arrays for padded in lefts):
             return super().pad_and_concat(arrays, axis, lefts, value)
         sizes = [_tf.unstack(_tf.shape(array)) for array in arrays]
@@ -91,6 +98,38 @@ class TensorFlowBackend(Backend):
     def from_dlpack(self, array: Any) -> Any:
         """Return the array of another framework, sharing its memory."""
         return _tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _are_on_host(arrays: Sequence[Any]) -> bool:
+    """Return whether NumPy may join these tensors of one dtype: no tape, graph or other device would notice.
+
+    TensorFlow starts a kernel, and copies, for each of them. A tape that watches none of them counts too.
+    """
+    if not _tf.executing_eagerly() or _may_record() or len(_tf.config.list_logical_devices()) > 1:
+        return False
+    return (
+        set(map(type, arrays)) == {_tf.__internal__.EagerTensor}
+        and arrays[0].dtype.name in DTYPES
+        and all([array.device.endswith("device:CPU:0") for array in arrays])
+    )
+
+
+def _recording_test() -> Callable[[], bool]:
+    """Return the function that says whether a tape or a forward accumulator may record what is done now."""
+    try:
+        return importlib.import_module("tensorflow.python.eager.record").could_possibly_record
+    except (ImportError, AttributeError):
+        return lambda: True  # another version of TensorFlow, which keeps it elsewhere
+
+
+_may_record = _recording_test()
+
+
+def _taken_over(values: Any) -> Any:
+    """Return a NumPy array that nobody else has as a tensor, which shares its memory where the types allow it."""
+    if values.size and values.dtype.kind in "fiu":
+        return BACKEND.from_dlpack(values)
+    return _tf.constant(values)  # element types that NumPy itself lacks among them
 
 
 def _check_device(device: Any) -> None:

@@ -58,11 +58,12 @@ class TorchBackend(Backend):
 
     def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
         """Pad and join without writing into one tensor, which would copy the whole gradient at each write."""
-        shape = joined_shape(arrays, axis, lefts)
+        shapes = self.shapes(arrays)
+        shape = joined_shape(shapes, axis, lefts)
         in_graph = torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(a.requires_grad for a in arrays))
         if axis == 0 and list(lefts) == [1] and shape[0]:  # rows with their length in front
             if in_graph or math.prod(shape) * arrays[0].element_size() < _FRESH_MEMORY:
-                return _join_rows(arrays, shape, lefts[1], value)
+                return _join_rows(arrays, shapes, shape, lefts[1], value)
             rows = [row for array in arrays for row in array.unbind()]
             return _torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
         return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
@@ -77,6 +78,11 @@ class TorchBackend(Backend):
     def joining_device(self, array: Any) -> Any:
         """Return the tensor's device."""
         return array.device
+
+    def have_one_key(self, arrays: Sequence[Any]) -> bool:
+        """Return whether tensors agree in element type and device."""
+        device = arrays[0].device
+        return super().have_one_key(arrays) and all([array.device == device for array in arrays])
 
     def detach(self, array: Any) -> Any:
         """Return the tensor detached from the autograd graph."""
@@ -115,15 +121,17 @@ class TorchBackend(Backend):
         return is_whole and not array.is_conj() and not array.is_neg()
 
 
-def _join_rows(arrays: Sequence[Any], shape: tuple[int, ...], left: bool, value: float) -> Any:
+def _join_rows(
+    arrays: Sequence[Any], shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], left: bool, value: float
+) -> Any:
     """Join rows by one concatenation along axis 1: each row, and the padding that it lacks to the longest."""
     padding = arrays[0].new_full((1, *shape[1:]), value)
-    gaps = {size: padding.narrow(1, 0, shape[1] - size) for size in {array.shape[1] for array in arrays}}
+    gaps = {size: padding.narrow(1, 0, shape[1] - size) for size in {own[1] for own in shapes}}
     pieces: list[Any] = []
-    for array in arrays:
-        gap = gaps[array.shape[1]]
+    for array, own in zip(arrays, shapes, strict=True):
+        gap = gaps[own[1]]
         # PyTorch splits an array of no rows into one empty part.
-        for row in (array,) if array.shape[0] == 1 else array.split(1)[: array.shape[0]]:
+        for row in (array,) if own[0] == 1 else array.split(1)[: own[0]]:
             pieces += (gap, row) if left else (row, gap)
     return _torch.cat(pieces, 1).view(shape)
 

@@ -61,15 +61,16 @@ def concat(outputs: Iterable[Output], *, side: Side = "right", padding: Padding 
     flat = FlatOutputs(outputs)
 
     def join(leaf: Leaf) -> Any:
-        backend = _common_backend(leaf)
-        if leaf.row_axis is None:
+        backend, row_axis = _common_backend(leaf), leaf.row_axis
+        if row_axis is None:
             return _join_losses(backend, leaf)
-        if leaf.axes[leaf.row_axis] != BATCH_AXIS:
+        if leaf.axes[row_axis] != BATCH_AXIS:
             _check_entries_per_row(flat, leaf)
-        lefts = {axis: is_left(leaf.axes[axis]) for axis in _ragged_axes(leaf)}
-        if not lefts:
-            return backend.concat(leaf.arrays, leaf.row_axis)
-        return backend.pad_and_concat(leaf.arrays, leaf.row_axis, lefts, padding_value(leaf, padding))
+        ragged = _ragged_axes(leaf, row_axis)
+        if not ragged:
+            return backend.concat(leaf.arrays, row_axis)
+        lefts = {axis: is_left(leaf.axes[axis]) for axis in ragged}
+        return backend.pad_and_concat(leaf.arrays, row_axis, lefts, padding_value(leaf, padding))
 
     return flat.map(join)
 
@@ -77,6 +78,8 @@ def concat(outputs: Iterable[Output], *, side: Side = "right", padding: Padding 
 def _common_backend(leaf: Leaf) -> Backend:
     """Return the operations for arrays of one framework, dtype and device; refuse a mixture."""
     backend = leaf.backend
+    if backend.have_one_key(leaf.arrays):
+        return backend
     first = backend.joining_key(leaf.array)
     for i, array in enumerate(leaf.arrays):
         own = get_backend(array)
@@ -88,16 +91,16 @@ def _common_backend(leaf: Leaf) -> Backend:
     return backend
 
 
-def _ragged_axes(leaf: Leaf) -> list[int]:
+def _ragged_axes(leaf: Leaf, row_axis: int) -> list[int]:
     """Return the axes other than the rows' in which arrays differ; refuse those that cannot be padded."""
-    shapes = [tuple(array.shape) for array in leaf.arrays]
+    shapes = leaf.shapes
     if len(set(shapes)) == 1 and None not in shapes[0]:
         return []
     ragged: list[int] = []
     for axis, name in enumerate(leaf.axes):
         sizes = [shape[axis] for shape in shapes]
         is_unknown = None in sizes  # while tracing
-        if axis == leaf.row_axis or (len(set(sizes)) == 1 and not is_unknown):
+        if axis == row_axis or (len(set(sizes)) == 1 and not is_unknown):
             continue
         if name in PADDABLE_AXES:
             ragged.append(axis)

@@ -5,17 +5,18 @@ each place what one or several results hold there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from ..arrays.backends import get_backend
+from ..arrays import tracing
+from ..arrays.backends import get_backend, shapes_of
 from ..arrays.base import Backend
 from ..display.text import summary
 from ..errors import ContractError, UsageError
 from ..output import ModelOutput, field_names
 from ..output.contract import has_rows
 from ..output.nested import ArrayMemo, children, flat_name, is_array, is_nested, rebuild, walk
-from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, names_axes, schema_of
+from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, names_axes, options_of, schema_of
 
 __all__ = ["FlatOutputs", "Leaf", "fields_within", "skip_autograph"]
 
@@ -42,7 +43,7 @@ def fields_within(output: ModelOutput) -> Iterator[tuple[str, Any]]:
 # -- leaves ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Leaf:
     """The arrays in one place of outputs of one structure."""
 
@@ -59,10 +60,13 @@ class Leaf:
     arrays: Sequence[Any] = ()
     """One array of each output."""
 
+    shapes: Sequence[tuple[Any, ...]] = field(default=(), compare=False, repr=False)
+    """The shape of each array: frameworks take long to tell them, so they are asked once."""
+
     @property
     def row_axis(self) -> int | None:
         """The axis along the rows; None if there is none."""
-        return next((i for i, name in enumerate(self.axes) if has_rows(name)), None)
+        return _row_axis(self.axes)
 
     @property
     def array(self) -> Any:
@@ -75,7 +79,19 @@ class Leaf:
         return get_backend(self.arrays[0])
 
 
-@dataclass(frozen=True)
+_row_axes: dict[tuple[str, ...], int | None] = {}
+
+
+def _row_axis(axes: tuple[str, ...]) -> int | None:
+    if axes in _row_axes:
+        return _row_axes[axes]
+    found = next((i for i, name in enumerate(axes) if has_rows(name)), None)
+    if not tracing.in_compiler_trace():
+        _row_axes[axes] = found
+    return found
+
+
+@dataclass(slots=True)
 class _Place:
     """The place of a value in its output, with its schema."""
 
@@ -86,6 +102,9 @@ class _Place:
 
     def item(self, key: object, schema: Schema) -> "_Place":
         return _Place(flat_name(self.path, key), schema, self.field, self.fill)
+
+    def within(self, prefix: str) -> "_Place":
+        return _Place(prefix + self.path, self.schema, self.field, self.fill)
 
 
 _places_of: dict[type[ModelOutput], dict[str, _Place]] = {}
@@ -199,7 +218,7 @@ class FlatOutputs(Generic[Output]):
         places = _places(cls)
         fields: dict[str, _Node] = {}
         for name in first.keys():  # noqa: SIM118  # keys() is the way that compilers trace
-            place = replace(places[name], path=f"{prefix}{name}") if prefix else places[name]
+            place = places[name].within(prefix) if prefix else places[name]
             fields[name] = self._flatten(place, [_plain.__getitem__(output, name) for output in outputs])
         return _OutputNode(cls, fields)
 
@@ -229,9 +248,11 @@ class FlatOutputs(Generic[Output]):
     def _flatten_nested(self, place: _Place, values: list[Any]) -> _Node:
         first = values[0]
         keys = [key for key, _ in children(first)]
-        for i, value in enumerate(values):
-            if not _same_kind(value, first) or len(value) != len(keys) or not _has_keys(value, keys):
-                raise _differing(place, first, value, i)
+        # Usually all are tuples of one length: then no one of them needs a look of its own.
+        if isinstance(first, Mapping) or len(set(map(type, values))) > 1 or len(set(map(len, values))) > 1:
+            for i, value in enumerate(values):
+                if not _same_kind(value, first) or len(value) != len(keys) or not _has_keys(value, keys):
+                    raise _differing(place, first, value, i)
         schemas = item_schemas(matching_option(place.schema, first), first)
         if schemas is None and keys and names_axes(place.schema):
             raise _without_axes(place, first)
@@ -248,34 +269,51 @@ class FlatOutputs(Generic[Output]):
 
 def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
     first = arrays[0]
-    kind, rank = cast("type[Any]", type(first)), len(first.shape)
-    largest = first
-    for i, array in enumerate(arrays):
-        if type(array) is not kind and not is_array(array):
-            raise _differing(place, first, array, i)
-        if len(array.shape) != rank:
-            # Outputs that were concatenated before have a list of losses, and others one loss.
-            if not _is_of_the_batch(place, first) or not _is_of_the_batch(place, array):
+    if len(set(map(type, arrays))) > 1:
+        for i, array in enumerate(arrays):
+            if not is_array(array):
                 raise _differing(place, first, array, i)
-            largest = max(largest, array, key=lambda array: len(array.shape))
-    axes = _axes(place, largest)
+    shapes = shapes_of(arrays)
+    ranks = list(map(len, shapes))
+    if len(set(ranks)) > 1:
+        for i, rank in enumerate(ranks):
+            # Outputs that were concatenated before have a list of losses, and others one loss.
+            if rank != ranks[0] and not (_is_of_the_batch(place, ranks[0]) and _is_of_the_batch(place, rank)):
+                raise _differing(place, first, arrays[i], i)
+    axes = _axes(place.schema, max(ranks))
     if axes is None:
         raise _without_axes(place, first)
-    return Leaf(place.path, axes, place.field, place.fill, arrays)
+    return Leaf(place.path, axes, place.field, place.fill, arrays, shapes)
 
 
-def _axes(place: _Place, array: Any) -> tuple[str, ...] | None:
-    """Return the axis names of an array; a number of the batch has an axis after outputs were concatenated."""
-    schema, rank = matching_option(place.schema, array), len(array.shape)
-    axes = axes_of(schema, rank)
-    if axes is None and not rank and not names_axes(place.schema):
+_axes_known: dict[tuple[int, int], tuple[Schema, tuple[str, ...] | None]] = {}
+"""By the identity of a schema, which is kept, and the number of axes. Not by the schema: some are slow to hash."""
+
+
+def _axes(schema: Schema, rank: int) -> tuple[str, ...] | None:
+    """Return the axis names of arrays with so many axes; None if the schema is not of such."""
+    if tracing.in_compiler_trace():
+        return _find_axes(schema, rank)
+    known = _axes_known.get((id(schema), rank))
+    if known is None:
+        known = _axes_known[id(schema), rank] = schema, _find_axes(schema, rank)
+    return known[1]
+
+
+def _find_axes(schema: Schema, rank: int) -> tuple[str, ...] | None:
+    found = (axes_of(option, rank) for option in options_of(schema))
+    axes = next((axes for axes in found if axes is not None), None)
+    if axes is None and not rank and not names_axes(schema):
         return ()  # a number needs no names
-    return ("parts",) if axes is None and rank == 1 and axes_of(schema, 0) == () else axes
+    # A number of the batch has an axis after outputs were concatenated.
+    if axes is None and rank == 1 and axes_of(options_of(schema)[0], 0) == ():
+        return ("parts",)
+    return axes
 
 
-def _is_of_the_batch(place: _Place, array: Any) -> bool:
-    """Return whether an array is a number of the whole batch, or a list of such."""
-    axes = _axes(place, array) if len(array.shape) < 2 else None
+def _is_of_the_batch(place: _Place, rank: int) -> bool:
+    """Return whether an array with so many axes is a number of the whole batch, or a list of such."""
+    axes = _axes(place.schema, rank) if rank < 2 else None
     return axes is not None and not any(map(has_rows, axes))
 
 

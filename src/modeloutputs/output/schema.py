@@ -7,7 +7,7 @@ becomes an `OtherSchema`, which says nothing about arrays.
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, cast
 
@@ -45,10 +45,11 @@ class ArraySchema:
     annotation: Any
     """The jaxtyping class, for `isinstance`."""
 
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """Axis names as written, with jaxtyping's marks: `batch`, `2`, `batch*choices`, `...`, `*rest`."""
-        return tuple(self.annotation.dim_str.split())
+    axes: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    """Axis names as written, with jaxtyping's marks: `batch`, `2`, `batch*choices`, `...`, `*rest`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", tuple(self.annotation.dim_str.split()))
 
     @property
     def dtype(self) -> str:
@@ -212,11 +213,12 @@ def axes_of(schema: Schema, rank: int) -> tuple[str, ...] | None:
     """
     if not isinstance(schema, ArraySchema):
         return None
-    names = list(schema.axes)
-    variadic = [i for i, name in enumerate(names) if name == "..." or name.startswith("*")]
-    if variadic:
-        names[variadic[0] : variadic[0] + 1] = ["_"] * max(rank - len(names) + 1, 0)
-    return tuple(names) if len(names) == rank else None
+    names = schema.axes
+    for i, name in enumerate(names):
+        if name == "..." or name.startswith("*"):
+            names = (*names[:i], *["_"] * max(rank - len(names) + 1, 0), *names[i + 1 :])
+            break
+    return names if len(names) == rank else None
 
 
 # -- schemas and values ---------------------------------------------------------------------------------------------
