@@ -7,9 +7,14 @@ written in terms of the framework's array namespace, `xp`, and hold for NumPy an
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import tracing
 from .dtypes import short_dtype
 
-__all__ = ["Backend", "array_summary", "joined_shape", "pad_widths", "shape_of"]
+__all__ = ["Backend", "Shapes", "array_summary", "joined_shape", "pad_widths", "shape_of"]
+
+
+Shapes = Sequence[tuple[Any, ...]]
+"""The sizes of several arrays."""
 
 
 def shape_of(array: Any) -> tuple[Any, ...] | None:
@@ -69,8 +74,12 @@ class Backend:
         return self.xp.swapaxes(array, first, second)
 
     def shapes(self, arrays: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Return the shape of each array."""
-        return [array.shape for array in arrays]
+        """Return the shape of each array; equal ones are one object."""
+        if tracing.in_compiler_trace():
+            return [array.shape for array in arrays]
+        # Thousands of new objects that live on would make the garbage collector run.
+        known: dict[Any, Any] = {}
+        return [known.setdefault(shape := array.shape, shape) for array in arrays]
 
     # -- joining and padding ------------------------------------------------------------------------------------
 
@@ -86,10 +95,18 @@ class Backend:
         """Add, along each axis, so many entries of `value` before and after."""
         return self.xp.pad(array, tuple(widths), constant_values=value)
 
-    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
-        """Pad arrays to their largest size along the axes in `lefts` (True: before), then join them along `axis`."""
-        shape = joined_shape(self.shapes(arrays), axis, lefts)
-        return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
+    def pad_and_concat(
+        self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float, shapes: Shapes | None = None
+    ) -> Any:
+        """Pad arrays to their largest size along the axes in `lefts` (True: before), then join them along `axis`.
+
+        Whoever has asked for the arrays' shapes passes them: it takes long to ask for many.
+        """
+        shapes = shapes or self.shapes(arrays)
+        whole = joined_shape(shapes, axis, lefts)
+        widths = {shape: pad_widths(shape, whole, lefts) for shape in set(shapes)}
+        padded = [self.pad(array, widths[shape], value) for array, shape in zip(arrays, shapes, strict=True)]
+        return self.concat(padded, axis)
 
     # -- devices and autograd -----------------------------------------------------------------------------------
 
@@ -155,13 +172,13 @@ class Backend:
         return len(set(map(type, arrays))) == 1 and all([array.dtype == dtype for array in arrays])
 
 
-def joined_shape(shapes: Sequence[tuple[Any, ...]], axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
+def joined_shape(shapes: Shapes, axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:
     """Return the shape that `pad_and_concat` gives to arrays of these shapes."""
-    shape = list(shapes[0])
+    whole = list(shapes[0])
     for padded in lefts:
-        shape[padded] = max([shape[padded] for shape in shapes])
-    shape[axis] = sum([shape[axis] for shape in shapes])
-    return tuple(shape)
+        whole[padded] = max([shape[padded] for shape in shapes])
+    whole[axis] = sum([shape[axis] for shape in shapes])
+    return tuple(whole)
 
 
 def pad_widths(shape: Sequence[Any], wanted: Sequence[Any], lefts: Mapping[int, bool]) -> list[tuple[Any, Any]]:

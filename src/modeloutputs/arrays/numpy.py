@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .base import Backend, joined_shape
+from .base import Backend, Shapes, joined_shape
 from .dtypes import is_floating, numpy_dtype
 
 __all__ = ["BACKEND", "FOR_SHARING", "NumpyBackend", "in_native_byte_order"]
@@ -22,12 +22,19 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp = np
 
-    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+    def pad_and_concat(
+        self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float, shapes: Shapes | None = None
+    ) -> Any:
         """Pad and join by writing each array to its place in the result."""
-        shapes = [array.shape for array in arrays]
+        shapes = shapes or self.shapes(arrays)
         result = self.full(joined_shape(shapes, axis, lefts), value, arrays[0].dtype)
-        for array, place in zip(arrays, _places(shapes, axis, lefts, result.shape), strict=True):
-            result[place] = array
+        places = {shape: _place(shape, axis, lefts, result.shape) for shape in set(shapes)}
+        row = 0
+        for array, shape in zip(arrays, shapes, strict=True):
+            place, stop = places[shape], row + shape[axis]
+            place[axis] = slice(row, stop)
+            result[tuple(place)] = array
+            row = stop
         return result
 
     def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
@@ -84,22 +91,14 @@ def _has_bits(value: float, dtype: Any) -> bool:
     return any(np.asarray(value).astype(dtype).tobytes())
 
 
-def _places(
-    shapes: Sequence[tuple[int, ...]], axis: int, lefts: Mapping[int, bool], whole: tuple[int, ...]
-) -> list[tuple[slice, ...]]:
-    """Return the place of each array of these shapes in a result of the shape `whole`."""
-    around: dict[tuple[int, ...], tuple[list[slice], list[slice]]] = {}
-    for shape in set(shapes):
-        place = [slice(None)] * len(whole)
-        for padded, left in lefts.items():
-            place[padded] = slice(whole[padded] - shape[padded], None) if left else slice(0, shape[padded])
-        around[shape] = place[:axis], place[axis + 1 :]
-    row, places = 0, list[tuple[slice, ...]]()
-    for shape in shapes:
-        before, after = around[shape]
-        places.append((*before, slice(row, row + shape[axis]), *after))
-        row += shape[axis]
-    return places
+def _place(
+    shape: tuple[int, ...], axis: int, lefts: Mapping[int, bool], whole: tuple[int, ...]
+) -> list[slice]:
+    """Return the place of an array of a shape in a result of the shape `whole`, all of the axis of rows."""
+    place = [slice(None)] * (max(axis, *lefts) + 1)
+    for padded, left in lefts.items():
+        place[padded] = slice(whole[padded] - shape[padded], None) if left else slice(0, shape[padded])
+    return place
 
 
 def in_native_byte_order(values: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .base import Backend, pad_widths
+from .base import Backend, Shapes, pad_widths
 from .dtypes import DTYPES, dtype_name, invalid_dtype
 from .numpy import FOR_SHARING as NUMPY
 
@@ -36,8 +36,9 @@ class TensorFlowBackend(Backend):
         return _tf.transpose(array, order)
 
     def shapes(self, arrays: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Return the shape of each tensor."""
-        return [tuple(array.shape.as_list()) for array in arrays]
+        """Return the shape of each tensor; equal ones are one object."""
+        known: dict[Any, Any] = {}
+        return [known.setdefault(shape := tuple(array.shape.as_list()), shape) for array in arrays]
 
     def concat(self, arrays: Sequence[Any], axis: int) -> Any:
         """Concatenate tensors along an axis."""
@@ -54,12 +55,14 @@ class TensorFlowBackend(Backend):
             array = self.concat([before, array, after], axis)
         return array
 
-    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+    def pad_and_concat(
+        self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float, shapes: Shapes | None = None
+    ) -> Any:
         """Pad and join, in a graph also arrays whose sizes are unknown while it is traced."""
         if _are_on_host(arrays):
-            return _taken_over(NUMPY.pad_and_concat([np.asarray(array) for array in arrays], axis, lefts, value))
+            return _taken_over(NUMPY.pad_and_concat(list(map(np.asarray, arrays)), axis, lefts, value, shapes))
         if all(array.shape[padded] is not None for array in arrays for padded in lefts):
-            return super().pad_and_concat(arrays, axis, lefts, value)
+            return super().pad_and_concat(arrays, axis, lefts, value, shapes)
         sizes = [_tf.unstack(_tf.shape(array)) for array in arrays]
         wanted = {padded: _tf.reduce_max([size[padded] for size in sizes]) for padded in lefts}
         joined: list[Any] = []

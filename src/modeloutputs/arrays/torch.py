@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from . import tracing
-from .base import Backend, joined_shape, pad_widths
+from .base import Backend, Shapes, joined_shape
 from .dtypes import DTYPES, DType, dtype_name, invalid_dtype
 from .numpy import in_native_byte_order
 
@@ -53,12 +53,15 @@ class TorchBackend(Backend):
 
     def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
         """Add, along each axis, so many entries before and after."""
-        flat = [width for pair in reversed(widths) for width in pair]  # PyTorch counts axes from the last
-        return _torch.nn.functional.pad(array, flat, value=value)
+        first = next((axis for axis, (before, after) in enumerate(widths) if before or after), 0)
+        flat = [width for pair in reversed(widths[first:]) for width in pair]  # PyTorch counts axes from the last
+        return _torch.constant_pad_nd(array, flat, value)
 
-    def pad_and_concat(self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float) -> Any:
+    def pad_and_concat(
+        self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float, shapes: Shapes | None = None
+    ) -> Any:
         """Pad and join without writing into one tensor, which would copy the whole gradient at each write."""
-        shapes = self.shapes(arrays)
+        shapes = shapes or self.shapes(arrays)
         shape = joined_shape(shapes, axis, lefts)
         in_graph = torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(a.requires_grad for a in arrays))
         if axis == 0 and list(lefts) == [1] and shape[0]:  # rows with their length in front
@@ -66,7 +69,7 @@ class TorchBackend(Backend):
                 return _join_rows(arrays, shapes, shape, lefts[1], value)
             rows = [row for array in arrays for row in array.unbind()]
             return _torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
-        return self.concat([self.pad(array, pad_widths(array.shape, shape, lefts), value) for array in arrays], axis)
+        return super().pad_and_concat(arrays, axis, lefts, value, shapes)
 
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
@@ -122,7 +125,7 @@ class TorchBackend(Backend):
 
 
 def _join_rows(
-    arrays: Sequence[Any], shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], left: bool, value: float
+    arrays: Sequence[Any], shapes: Shapes, shape: tuple[int, ...], left: bool, value: float
 ) -> Any:
     """Join rows by one concatenation along axis 1: each row, and the padding that it lacks to the longest."""
     padding = arrays[0].new_full((1, *shape[1:]), value)

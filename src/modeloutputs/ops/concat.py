@@ -70,7 +70,7 @@ def concat(outputs: Iterable[Output], *, side: Side = "right", padding: Padding 
         if not ragged:
             return backend.concat(leaf.arrays, row_axis)
         lefts = {axis: is_left(leaf.axes[axis]) for axis in ragged}
-        return backend.pad_and_concat(leaf.arrays, row_axis, lefts, padding_value(leaf, padding))
+        return backend.pad_and_concat(leaf.arrays, row_axis, lefts, padding_value(leaf, padding), leaf.shapes)
 
     return flat.map(join)
 
@@ -93,22 +93,22 @@ def _common_backend(leaf: Leaf) -> Backend:
 
 def _ragged_axes(leaf: Leaf, row_axis: int) -> list[int]:
     """Return the axes other than the rows' in which arrays differ; refuse those that cannot be padded."""
-    shapes = leaf.shapes
-    if len(set(shapes)) == 1 and None not in shapes[0]:
+    distinct = list(dict.fromkeys(leaf.shapes))
+    if len(distinct) == 1 and None not in distinct[0]:
         return []
     ragged: list[int] = []
     for axis, name in enumerate(leaf.axes):
-        sizes = [shape[axis] for shape in shapes]
+        sizes = [shape[axis] for shape in distinct]
         is_unknown = None in sizes  # while tracing
         if axis == row_axis or (len(set(sizes)) == 1 and not is_unknown):
             continue
         if name in PADDABLE_AXES:
             ragged.append(axis)
         elif not is_unknown:
-            other = next(i for i, size in enumerate(sizes) if size != sizes[0])
+            other = next(i for i, shape in enumerate(leaf.shapes) if shape[axis] != sizes[0])
             raise ContractError(
-                f"{leaf.path}: {name} is {sizes[0]} in outputs[0] and {sizes[other]} in outputs[{other}]; "
-                f"only {_PADDABLE} can be padded"
+                f"{leaf.path}: {name} is {sizes[0]} in outputs[0] and {leaf.shapes[other][axis]} in "
+                f"outputs[{other}]; only {_PADDABLE} can be padded"
             )
     return ragged
 

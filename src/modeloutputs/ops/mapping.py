@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..arrays import tracing
 from ..arrays.backends import get_backend, shapes_of
-from ..arrays.base import Backend
+from ..arrays.base import Backend, Shapes
 from ..display.text import summary
 from ..errors import ContractError, UsageError
 from ..output import ModelOutput, field_names
@@ -60,7 +60,7 @@ class Leaf:
     arrays: Sequence[Any] = ()
     """One array of each output."""
 
-    shapes: Sequence[tuple[Any, ...]] = field(default=(), compare=False, repr=False)
+    shapes: Shapes = field(default=(), compare=False, repr=False)
     """The shape of each array: frameworks take long to tell them, so they are asked once."""
 
     @property
@@ -213,8 +213,9 @@ class FlatOutputs(Generic[Output]):
 
     def _flatten_outputs(self, outputs: Sequence[ModelOutput], prefix: str) -> _OutputNode:
         first, cls = outputs[0], type(outputs[0])
-        for i, other in enumerate(outputs):
-            _check_alike(first, other, i)
+        if not _are_alike(outputs):
+            for i, other in enumerate(outputs):
+                _check_alike(first, other, i)
         places = _places(cls)
         fields: dict[str, _Node] = {}
         for name in first.keys():  # noqa: SIM118  # keys() is the way that compilers trace
@@ -318,6 +319,14 @@ def _is_of_the_batch(place: _Place, rank: int) -> bool:
 
 
 # -- checks ---------------------------------------------------------------------------------------------------------
+
+
+def _are_alike(outputs: Sequence[Any]) -> bool:
+    """Return whether all are outputs of one class and the same fields, without saying which are not."""
+    if not isinstance(outputs[0], ModelOutput) or len(set(map(type, outputs))) > 1:
+        return False
+    names = outputs[0].keys()
+    return all([output.keys() == names for output in outputs])
 
 
 def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:
