@@ -39,7 +39,7 @@ class DType:
 
     from_ml_dtypes: bool = False
 
-    @property
+    @functools.cached_property
     def numpy(self) -> Any:
         """The `numpy.dtype`."""
         import ml_dtypes

@@ -104,7 +104,7 @@ def _place(
 def in_native_byte_order(values: Any) -> Any:
     """Return values as a NumPy array in this machine's byte order; arrays from files may be in the other."""
     array = np.asarray(values)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 BACKEND = NumpyBackend()

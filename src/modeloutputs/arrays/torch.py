@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from . import tracing
-from .base import Backend, Shapes, joined_shape
+from .base import Backend, Shapes, joined_shape, pad_widths
 from .dtypes import DTYPES, DType, dtype_name, invalid_dtype
 from .numpy import in_native_byte_order
 
@@ -53,9 +53,7 @@ class TorchBackend(Backend):
 
     def pad(self, array: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
         """Add, along each axis, so many entries before and after."""
-        first = next((axis for axis, (before, after) in enumerate(widths) if before or after), 0)
-        flat = [width for pair in reversed(widths[first:]) for width in pair]  # PyTorch counts axes from the last
-        return _torch.constant_pad_nd(array, flat, value)
+        return _torch.constant_pad_nd(array, _as_torch_counts(widths), value)
 
     def pad_and_concat(
         self, arrays: Sequence[Any], axis: int, lefts: Mapping[int, bool], value: float, shapes: Shapes | None = None
@@ -69,7 +67,9 @@ class TorchBackend(Backend):
                 return _join_rows(arrays, shapes, shape, lefts[1], value)
             rows = [row for array in arrays for row in array.unbind()]
             return _torch.nn.utils.rnn.pad_sequence(rows, True, value, "left" if lefts[1] else "right")
-        return super().pad_and_concat(arrays, axis, lefts, value, shapes)
+        widths = {own: _as_torch_counts(pad_widths(own, shape, lefts)) for own in set(shapes)}
+        pairs, pad = zip(arrays, shapes, strict=True), _torch.constant_pad_nd
+        return self.concat([pad(array, widths[own], value) if widths[own] else array for array, own in pairs], axis)
 
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
@@ -110,6 +110,8 @@ class TorchBackend(Backend):
         array = in_native_byte_order(array)
         if not array.flags.writeable or min(array.strides, default=0) < 0:
             array = array.copy()  # a tensor may be written to, and has no negative strides
+        if array.dtype.isbuiltin == 1:  # NumPy's own; to ask for its name would take longer than all the rest
+            return _torch.from_numpy(array)
         dtype = DTYPES.get(array.dtype.name)
         if dtype is None or not dtype.from_ml_dtypes:
             return _torch.from_numpy(array)
@@ -122,6 +124,12 @@ class TorchBackend(Backend):
         except RuntimeError:
             return False  # sparse tensors and those that `vmap` passes have no such memory
         return is_whole and not array.is_conj() and not array.is_neg()
+
+
+def _as_torch_counts(widths: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the padding before and after each axis, from the last to the first that has some."""
+    first = next((axis for axis, pair in enumerate(widths) if any(pair)), len(widths))
+    return [width for pair in reversed(widths[first:]) for width in pair]
 
 
 def _join_rows(

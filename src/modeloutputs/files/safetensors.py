@@ -80,7 +80,9 @@ class MappedTensor:
         try:
             if not self.nbytes:
                 return np.empty(self.shape, dtype)
-            return np.frombuffer(self.buffer(), dtype).reshape(self.shape)
+            if self.start % dtype.itemsize:
+                return np.frombuffer(self.buffer(), dtype).reshape(self.shape)
+            return np.ndarray(self.shape, dtype, self.mapping, self.start)
         except ValueError as error:  # a huge size beside a size of 0, or more axes than this NumPy supports
             raise FileFormatError(
                 f"{str(self.path)!r} gives tensor {self.name[:60]!r} an invalid shape {self.shape}: {first_line(error)}"
@@ -162,7 +164,8 @@ def _parse_tensor(path: Path, name: str, entry: Any, base: int, mapping: mmap.mm
 def _parse_entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """Return dtype, shape and byte range; a bool, a float or an integer beyond 64 bits is not a size."""
     dtype, shape, (start, stop) = entry["dtype"], list(entry["shape"]), entry["data_offsets"]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, stop)):
+    numbers = (*shape, start, stop)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) >= 2**63:
         raise ValueError(f"shape {shape} and data_offsets {[start, stop]} should be integers from 0")
     if len(shape) > _MAX_AXES:
         raise ValueError(f"{len(shape)} axes, more than {_MAX_AXES}")
