@@ -9,6 +9,7 @@ from typing import Any, cast
 from ..errors import DefinitionError
 from .building import NotGiven, build
 from .fields import fields_of
+from .generated import generate
 
 __all__ = ["define"]
 
@@ -110,9 +111,7 @@ def _refuse_mutable_default(cls: Any, name: str, default: Any) -> None:
 def _constructor(cls: Any) -> Callable[..., None]:
     """Generate the class's `__init__` field by field, because a loop over fields would double the cost of building.
 
-    It reaches what it needs as closure variables, and its globals are this module's, as in a function written by hand:
-    compilers that trace it look names up there. Its own names begin with two underscores, which a class body mangles,
-    so no field can have one of them.
+    Its own names begin with two underscores, which a class body mangles, so no field can have one of them.
     """
     closure: dict[str, Any] = {"__cls": cls, "__plain": dict, "__build": build}
     assignments = [_assignment(name, field, closure) for name, field in fields_of(cls).items()]
@@ -129,7 +128,7 @@ def _constructor(cls: Any) -> Callable[..., None]:
         *(line for _, lines in assignments for line in lines),
         *finish,
     ]
-    init = _compile(parameters, body, closure)
+    init = generate("__init__", ["__self", "*__values", *parameters, "**__unknown"], body, closure)
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__doc__ = f"Build a {cls.__name__} from keywords, positions, one mapping of fields, or one iterable of pairs."
     return init
@@ -150,17 +149,3 @@ def _assignment(name: str, field: "dataclasses.Field[Any]", closure: dict[str, A
         return f"__default_{name}", store
     closure |= {f"__factory_{name}": field.default_factory, "__NotGiven": NotGiven}
     return "__NotGiven", [f"if {name} is __NotGiven:", f"    {name} = __factory_{name}()", *store]
-
-
-def _compile(parameters: list[str], body: list[str], closure: dict[str, Any]) -> Any:
-    source = "\n".join(
-        [
-            f"def factory({', '.join(closure)}):",
-            f"    def __init__(__self, {', '.join(['*__values', *parameters, '**__unknown'])}):",
-            *(f"        {line}" for line in body),
-            "    return __init__",
-        ]
-    )
-    namespace: dict[str, Any] = {}
-    exec(source, globals(), namespace)
-    return namespace["factory"](**closure)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import UsageError
+from ..output.generated import generate
 from ..output.protocol import OutputLike
 from . import find
 
@@ -18,7 +19,6 @@ def register(cls: type[OutputLike]) -> None:
 
     names = tuple(cls.__output_fields__)
     keys: list[Any] = [tree_util.GetAttrKey(name) for name in names]
-    new, update, defaulted = cls.__new__, dict[str, Any].update, cls.__output_defaulted__
 
     # As in JAX's own containers, an absent field is None in its place, so `in_axes`, shardings and filters that have
     # None for a field keep the structure of the output.
@@ -26,24 +26,29 @@ def register(cls: type[OutputLike]) -> None:
         operator.attrgetter(*names) if len(names) > 1 else lambda output: tuple(map(output.get, names))
     )
 
-    def unflatten(_: object, values: Iterable[Any]) -> OutputLike:
-        # `cls.unflatten` for the fields that are not None, written out: it is part of each call of a compiled function.
-        output: Any = new(cls)
-        attributes = output.__dict__
-        for name, value in zip(names, values):  # noqa: B905  # JAX has counted them; `strict` would double the time
-            if value is not None:
-                attributes[name] = value
-        update(output, attributes)
-        for name in defaulted:
-            attributes.setdefault(name, None)
-        return output
-
+    unflatten = _unflattener(cls)
     tree_util.register_pytree_with_keys(  # pyright: ignore[reportUnknownMemberType]
         cls,
         lambda output: (tuple(zip(keys, children(output), strict=True)), names),
         unflatten,
         lambda output: (children(output), names),
     )
+
+
+def _unflattener(cls: type[OutputLike]) -> Callable[[object, Iterable[Any]], OutputLike]:
+    """Generate `cls.unflatten` for the fields that are not None: it is part of each call of a compiled function."""
+    names = list(cls.__output_fields__)
+    values = "".join(f"value_{i}, " for i in range(len(names)))
+    body = [
+        *([f"{values}= values"] if names else []),
+        "output = new(cls)",
+        "attributes = output.__dict__",
+        *(f"if value_{i} is not None: attributes[{name!r}] = value_{i}" for i, name in enumerate(names)),
+        "update(output, attributes)",
+        *(f"attributes.setdefault({name!r}, None)" for name in cls.__output_defaulted__),
+        "return output",
+    ]
+    return generate("unflatten", ["_", "values"], body, {"cls": cls, "new": cls.__new__, "update": dict[str, Any].update})
 
 
 def register_for_export(cls: type[OutputLike]) -> None:
