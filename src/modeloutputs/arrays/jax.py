@@ -38,8 +38,10 @@ def _on_host(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def _are_on_host(arrays: Sequence[Any]) -> bool:
     """Return whether all have values on the CPU. They have one dtype."""
-    examples = {type(array): array for array in arrays}.values()
-    if not all(isinstance(array, _jax.Array) and not isinstance(array, _jax.core.Tracer) for array in examples):
+    examples: dict[Any, Any] = {type(array): array for array in arrays}
+    if not all(
+        isinstance(array, _jax.Array) and not isinstance(array, _jax.core.Tracer) for array in examples.values()
+    ):
         return False
     shardings = {array.sharding for array in arrays}
     return (
@@ -50,7 +52,7 @@ def _are_on_host(arrays: Sequence[Any]) -> bool:
 
 def _from_host(result: Any, arrays: Sequence[Any]) -> Any:
     device = next(iter(arrays[0].devices()))
-    if any([array.committed for array in arrays]):
+    if any(array.committed for array in arrays):
         return _jax.device_put(result, device)
     with _jax.default_device(device):  # an uncommitted array stays so, and JAX may move it
         return _jax.device_put(result)

@@ -91,9 +91,7 @@ def _has_bits(value: float, dtype: Any) -> bool:
     return any(np.asarray(value).astype(dtype).tobytes())
 
 
-def _place(
-    shape: tuple[int, ...], axis: int, lefts: Mapping[int, bool], whole: tuple[int, ...]
-) -> list[slice]:
+def _place(shape: tuple[int, ...], axis: int, lefts: Mapping[int, bool], whole: tuple[int, ...]) -> list[slice]:
     """Return the place of an array of a shape in a result of the shape `whole`, all of the axis of rows."""
     place = [slice(None)] * (max(axis, *lefts) + 1)
     for padded, left in lefts.items():

@@ -113,7 +113,7 @@ def _are_on_host(arrays: Sequence[Any]) -> bool:
     return (
         set(map(type, arrays)) == {_tf.__internal__.EagerTensor}
         and arrays[0].dtype.name in DTYPES
-        and all([array.device.endswith("device:CPU:0") for array in arrays])
+        and all(array.device.endswith("device:CPU:0") for array in arrays)
     )
 
 

@@ -85,7 +85,7 @@ class TorchBackend(Backend):
     def have_one_key(self, arrays: Sequence[Any]) -> bool:
         """Return whether tensors agree in element type and device."""
         device = arrays[0].device
-        return super().have_one_key(arrays) and all([array.device == device for array in arrays])
+        return super().have_one_key(arrays) and all(array.device == device for array in arrays)
 
     def detach(self, array: Any) -> Any:
         """Return the tensor detached from the autograd graph."""
@@ -132,9 +132,7 @@ def _as_torch_counts(widths: Sequence[tuple[int, int]]) -> list[int]:
     return [width for pair in reversed(widths[first:]) for width in pair]
 
 
-def _join_rows(
-    arrays: Sequence[Any], shapes: Shapes, shape: tuple[int, ...], left: bool, value: float
-) -> Any:
+def _join_rows(arrays: Sequence[Any], shapes: Shapes, shape: tuple[int, ...], left: bool, value: float) -> Any:
     """Join rows by one concatenation along axis 1: each row, and the padding that it lacks to the longest."""
     padding = arrays[0].new_full((1, *shape[1:]), value)
     gaps = {size: padding.narrow(1, 0, shape[1] - size) for size in {own[1] for own in shapes}}

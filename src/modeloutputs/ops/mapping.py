@@ -4,8 +4,9 @@ An operation flattens its outputs once, looks at the arrays as often as it needs
 each place what one or several results hold there.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..arrays import tracing
@@ -60,7 +61,7 @@ class Leaf:
     arrays: Sequence[Any] = ()
     """One array of each output."""
 
-    shapes: Shapes = field(default=(), compare=False, repr=False)
+    shapes: Shapes = dataclasses.field(default=(), compare=False, repr=False)
     """The shape of each array: frameworks take long to tell them, so they are asked once."""
 
     @property
@@ -326,7 +327,7 @@ def _are_alike(outputs: Sequence[Any]) -> bool:
     if not isinstance(outputs[0], ModelOutput) or len(set(map(type, outputs))) > 1:
         return False
     names = outputs[0].keys()
-    return all([output.keys() == names for output in outputs])
+    return all(output.keys() == names for output in outputs)
 
 
 def _check_alike(first: ModelOutput, other: ModelOutput, index: int) -> None:

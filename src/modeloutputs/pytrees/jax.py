@@ -48,7 +48,8 @@ def _unflattener(cls: type[OutputLike]) -> Callable[[object, Iterable[Any]], Out
         *(f"attributes.setdefault({name!r}, None)" for name in cls.__output_defaulted__),
         "return output",
     ]
-    return generate("unflatten", ["_", "values"], body, {"cls": cls, "new": cls.__new__, "update": dict[str, Any].update})
+    closure = {"cls": cls, "new": cls.__new__, "update": dict[str, Any].update}
+    return generate("unflatten", ["_", "values"], body, closure)
 
 
 def register_for_export(cls: type[OutputLike]) -> None:
