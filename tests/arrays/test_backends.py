@@ -9,6 +9,7 @@ from modeloutputs import InputError, ModelOutput
 from modeloutputs.arrays.backends import (
     backend_named,
     get_backend,
+    shapes_of,
     to_device,
     to_numpy,
 )
@@ -119,3 +120,13 @@ def test_a_missing_device_is_named():
         InputError, match=r"^f32\[2\] of torch on cpu cannot be moved to device='mars', dtype='float16': "
     ):
         to_device(torch.ones(2), "mars", "float16")
+
+
+@every_kind
+def test_shapes_are_told_at_once_and_equal_ones_are_one_object(kind: str):
+    arrays = [array(np.ones(shape, np.float32), kind) for shape in ((2, 300), (), (2, 300))]
+    get_backend(arrays[0])
+    shapes = shapes_of(arrays)
+    assert shapes == [(2, 300), (), (2, 300)]
+    assert shapes[0] is shapes[2]
+    assert shapes_of([np.ones(3), *arrays]) == [(3,), *shapes]

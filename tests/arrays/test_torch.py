@@ -97,3 +97,24 @@ def test_memory_is_exported_where_it_holds_the_values():
     assert not backend.exports_dlpack(torch.ones(8)[1:])
     assert not backend.exports_dlpack(torch.ones(2, dtype=torch.complex64).conj())
     assert not backend.exports_dlpack(torch.eye(2).to_sparse())
+
+
+def test_several_padded_axes_and_parts_that_lack_nothing():
+    import torch
+
+    first, whole = torch.ones(1, 2, 2, 2, requires_grad=True), torch.ones(1, 2, 3, 3, requires_grad=True)
+    weights = torch.arange(36.0).reshape(2, 2, 3, 3)
+    joined = backend_named("torch").pad_and_concat([first, whole], 0, {2: False, 3: True}, 9)
+    assert joined[0, 0].tolist() == [[9, 1, 1], [9, 1, 1], [9, 9, 9]]
+    (joined * weights).sum().backward()
+    assert torch.equal(first.grad, weights[:1, :, :2, 1:])
+    assert torch.equal(whole.grad, weights[1:])
+
+
+def test_tensors_of_two_devices_or_kinds_have_no_one_key():
+    import torch
+
+    backend = backend_named("torch")
+    assert backend.have_one_key([torch.ones(1), torch.ones(2)])
+    assert not backend.have_one_key([torch.ones(1), torch.ones(1, device="meta")])
+    assert not backend.have_one_key([torch.ones(1), torch.ones(1).half()])

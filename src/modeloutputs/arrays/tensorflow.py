@@ -130,9 +130,9 @@ _may_record = _recording_test()
 
 def _taken_over(values: Any) -> Any:
     """Return a NumPy array that nobody else has as a tensor, which shares its memory where the types allow it."""
-    if values.size and values.dtype.kind in "fiu":
+    if values.size and values.dtype.isbuiltin == 1 and values.dtype.kind in "fiu":
         return BACKEND.from_dlpack(values)
-    return _tf.constant(values)  # element types that NumPy itself lacks among them
+    return _tf.constant(values)
 
 
 def _check_device(device: Any) -> None:
