@@ -168,8 +168,7 @@ class Backend:
 
     def have_one_key(self, arrays: Sequence[Any]) -> bool:
         """Return whether arrays agree in what `joining_key` names; False also where that takes a closer look."""
-        dtype = arrays[0].dtype
-        return len(set(map(type, arrays))) == 1 and all(array.dtype == dtype for array in arrays)
+        return len(set(map(type, arrays))) == len({array.dtype for array in arrays}) == 1
 
 
 def joined_shape(shapes: Shapes, axis: int, lefts: Mapping[int, bool]) -> tuple[int, ...]:

@@ -84,8 +84,7 @@ class TorchBackend(Backend):
 
     def have_one_key(self, arrays: Sequence[Any]) -> bool:
         """Return whether tensors agree in element type and device."""
-        device = arrays[0].device
-        return super().have_one_key(arrays) and all(array.device == device for array in arrays)
+        return super().have_one_key(arrays) and len({array.device for array in arrays}) == 1
 
     def detach(self, array: Any) -> Any:
         """Return the tensor detached from the autograd graph."""
