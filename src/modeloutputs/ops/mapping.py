@@ -136,7 +136,7 @@ class _Node(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _ArrayNode:
     index: int
 
@@ -276,11 +276,12 @@ def _leaf(place: _Place, arrays: list[Any]) -> Leaf:
             if not is_array(array):
                 raise _differing(place, first, array, i)
     shapes = shapes_of(arrays)
-    ranks = list(map(len, shapes))
-    if len(set(ranks)) > 1:
-        for i, rank in enumerate(ranks):
-            # Outputs that were concatenated before have a list of losses, and others one loss.
-            if rank != ranks[0] and not (_is_of_the_batch(place, ranks[0]) and _is_of_the_batch(place, rank)):
+    ranks = set(map(len, shapes))
+    if len(ranks) > 1:
+        # Outputs that were concatenated before have a list of losses, and others one loss.
+        alike = {rank: _is_of_the_batch(place, rank) for rank in ranks}
+        for i, shape in enumerate(shapes):
+            if len(shape) != len(shapes[0]) and not (alike[len(shapes[0])] and alike[len(shape)]):
                 raise _differing(place, first, arrays[i], i)
     axes = _axes(place.schema, max(ranks))
     if axes is None:
