@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
-from .small_matmul import batched_linear, is_eager_inference, linear, pays
+from .products import is_eager_inference, is_freezing_weights, linear, multiply, product_way
 
 __all__ = [
     "PackedModule",
@@ -87,12 +87,13 @@ def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
-    """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
+    """Return `module(states)`, by the fastest product where it is a plain `nn.Linear`."""
     if type(module) is nn.Linear:
         parameters: Parameters = module._parameters  # pyright: ignore
         weight = parameters.get("weight")
-        if weight is not None and pays(states, weight, weight.size(-1)) and is_plain(module, nn.Linear):
-            return batched_linear(states, weight, parameters["bias"])
+        way = None if weight is None else product_way(states, weight)
+        if weight is not None and way is not None and is_plain(module, nn.Linear):
+            return multiply(way, states, weight, parameters["bias"])
     return module(states)
 
 
@@ -128,9 +129,12 @@ def _is_lookup(module: nn.Embedding) -> bool:
 
 
 def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tensor]:
-    """Return each layer's result for one input, by a single product where their weights lie end to end in memory."""
-    if len(layers) > 1 and is_eager_inference():
-        joint = joint_parameters(layers)
+    """Return each layer's result for one input, by a single product where their weights lie end to end in memory.
+
+    So they also do for a compiler that lays them out anew.
+    """
+    if len(layers) > 1 and (is_eager_inference() or is_freezing_weights()):
+        joint = _joined_constants(layers) if is_freezing_weights() else joint_parameters(layers)
         if joint is not None:
             weight, bias, sizes = joint
             return split_columns(linear(states, weight, bias), sizes)
@@ -157,6 +161,21 @@ def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None
     if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
     return weight, bias, [each.size(0) for each in weights if each is not None]
+
+
+def _joined_constants(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
+    """Return the joint weight and bias of several plain layers that all have a bias, or none; None if they are not."""
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    for layer in layers:
+        if type(layer) is not nn.Linear or not _runs_only_forward(layer):
+            return None
+        weights.append(layer.weight)
+        biases.extend([] if layer.bias is None else [layer.bias])  # pyright: ignore[reportUnnecessaryComparison]
+    if biases and len(biases) < len(layers):
+        return None
+    sizes = [weight.size(0) for weight in weights]
+    return torch.cat(weights), torch.cat(biases) if biases else None, sizes
 
 
 _JOINED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()

@@ -15,7 +15,7 @@ from ..architectures.layers import AttentionPaths, FeedForwardPaths, LayerPaths,
 from .attention import Attention, AttentionContext, CrossAttention, apply_rotary, attend
 from .layers import ACTIVATIONS, Conv1D, FeedForward, RMSNorm
 from .plain import has_hooks, joint_parameters
-from .small_matmul import SmallBatchLinear
+from .products import Product
 
 __all__ = ["SingleTokenRunner", "supports_single_token"]
 
@@ -138,7 +138,7 @@ def _projection(layer: _Layer, *paths: str) -> Function:
         return _product(modules[0])
     joint = joint_parameters(modules)
     if joint is not None:
-        return SmallBatchLinear(*joint[:2])
+        return Product(*joint[:2])
     products = [_product(module) for module in modules]
     return lambda rows: torch.cat([product(rows) for product in products], -1)
 
@@ -146,7 +146,7 @@ def _projection(layer: _Layer, *paths: str) -> Function:
 def _product(module: nn.Module) -> Function:
     weight, bias = cast("Tensor", module.weight), cast("Tensor | None", module.bias)
     detached = None if bias is None else bias.detach()
-    return SmallBatchLinear(weight.detach(), detached, transposed=type(module) is Conv1D)
+    return Product(weight.detach(), detached, transposed=type(module) is Conv1D)
 
 
 def _norm(layer: _Layer, path: str) -> Function:
