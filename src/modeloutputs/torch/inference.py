@@ -79,7 +79,8 @@ class CompiledModel:
 
 
 def _compile(model: PreTrainedModel[Any], options: dict[str, Any]) -> Callable[..., Any]:
-    return cast("Any", torch.compile)(model, fullgraph=True, options={"freezing": True, **options})
+    compiler = cast("Any", torch.compile)  # pyright: ignore[reportUnknownMemberType]
+    return compiler(model, fullgraph=True, options={"freezing": True, **options})
 
 
 @contextmanager

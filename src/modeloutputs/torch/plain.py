@@ -4,7 +4,7 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,9 @@ __all__ = [
     "apply_linears",
     "apply_positions",
     "can_modify_in_place",
+    "has_global_hooks",
     "has_hooks",
+    "is_observed",
     "is_plain",
     "joint_parameters",
     "pack_linears",
@@ -46,14 +48,23 @@ def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 
 
 def _runs_only_forward(module: nn.Module) -> bool:
-    own = module.__dict__
+    return not (is_observed(module.__dict__) or has_global_hooks())
+
+
+def is_observed(own: dict[str, Any]) -> bool:
+    """Return whether calling a module with these attributes runs anything but the `forward` of its class."""
     hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return not (hooked or "forward" in own or modules._has_any_global_hook())  # pyright: ignore
+    return bool(hooked or "forward" in own or own.get("_compiled_call_impl"))
+
+
+def has_global_hooks() -> bool:
+    """Return whether a hook observes all modules."""
+    return modules._has_any_global_hook()  # pyright: ignore
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Return whether a hook observes a module or one within it."""
-    if modules._has_any_global_hook():  # pyright: ignore
+    if has_global_hooks():
         return True
     return any(getattr(part, hooks) for part in module.modules() for hooks in _HOOKS)
 

@@ -80,8 +80,8 @@ def choose_product(rows: int, inputs: int, outputs: int, *, transposed: bool = F
         transposed: the weight has the shape (in, out), else (out, in).
         recorded: autograd records the product.
     """
-    if _FORCED is not None:
-        return _FORCED if _FORCED in (TRANSPOSED_WAYS if transposed else WAYS) else "linear"
+    if _forced is not None:
+        return _forced if _forced in (TRANSPOSED_WAYS if transposed else WAYS) else "linear"
     return _choose(rows, inputs, outputs, transposed, recorded, torch.get_num_threads())
 
 
@@ -112,7 +112,7 @@ def _choose_for_few_rows(rows: int, inputs: int, outputs: int) -> str:
     return "weight_image" if image else "narrow"
 
 
-_FORCED: str | None = None
+_forced: str | None = None
 
 
 def use_product(way: str | None) -> None:
@@ -131,11 +131,11 @@ def use_product(way: str | None) -> None:
         >>> use_product("linear")
         >>> use_product(None)
     """
-    global _FORCED
+    global _forced
     names = [*dict.fromkeys((*WAYS, *TRANSPOSED_WAYS))]
     if way is not None and way not in names:
         raise InputError(f"the product is {way!r}{nearest(way, names)}; expected None or one of {', '.join(names)}")
-    _FORCED = way
+    _forced = way
 
 
 use_product(os.environ.get("MODELOUTPUTS_PRODUCT") or None)
@@ -147,7 +147,7 @@ use_product(os.environ.get("MODELOUTPUTS_PRODUCT") or None)
 def product_way(rows: Tensor, weight: Tensor, *, transposed: bool = False) -> str | None:
     """Return the way to multiply rows (..., in) with a weight; None where it is the framework's own product."""
     if torch.compiler.is_compiling():
-        return _frozen_way(rows, weight) if _FREEZING else None
+        return _frozen_way(rows, weight) if _freezing else None
     inputs, outputs = weight.shape if transposed else weight.shape[::-1]
     if _is_tracing() or not inputs or rows.shape[-1:] != (inputs,):
         return None
@@ -206,7 +206,7 @@ def transposed_linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) 
         weight: (in, out).
         bias: (out,) or None.
     """
-    if _FREEZING and torch.compiler.is_compiling():
+    if _freezing and torch.compiler.is_compiling():
         return linear(rows, weight.t().contiguous(), bias)  # rearranged once, as the weight is a constant
     way = product_way(rows, weight, transposed=True)
     return multiply("linear" if way is None else way, rows, weight, bias, transposed=True)
@@ -223,44 +223,48 @@ class Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> None:
         self._weight, self._bias, self._transposed = weight, bias, transposed
-        self._by_rows: dict[int, Function] = {}
+        self._by_way: dict[str, Function] = {}
+        self._last: tuple[int, str | None, Function] | None = None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the product with the weight, plus bias."""
-        count = rows.shape[0]
-        function = self._by_rows.get(count)
+        last = self._last
+        if last is not None and last[0] == rows.shape[0] and last[1] == _forced:
+            return last[2](rows)
+        way = product_way(rows, self._weight, transposed=self._transposed) or "linear"
+        function = self._by_way.get(way)
         if function is None:
-            way = product_way(rows, self._weight, transposed=self._transposed)
             ways = TRANSPOSED_WAYS if self._transposed else WAYS
-            function = self._by_rows[count] = ways[way or "linear"](self._weight, self._bias)
+            function = self._by_way[way] = ways[way](self._weight, self._bias)
+        self._last = rows.shape[0], _forced, function
         return function(rows)
 
 
 # -- while a model is compiled for inference ------------------------------------------------------------------------
 
-_FREEZING = False
-_CONVOLVING = False
+_freezing = False
+_convolving = False
 """What `prefers_convolution` returns, which a compiler cannot trace."""
 
 
 @contextmanager
 def freezing_weights() -> Generator[None]:
     """Have what is compiled treat weights as constants, which may be rearranged at no cost."""
-    global _FREEZING, _CONVOLVING
-    before = _FREEZING, _CONVOLVING
+    global _freezing, _convolving
+    before = _freezing, _convolving
     convolves = prefers_convolution() and torch.get_num_threads() > 1
-    _FREEZING, _CONVOLVING = True, convolves if _FORCED is None else _FORCED == "rows_image"
+    _freezing, _convolving = True, convolves if _forced is None else _forced == "rows_image"
     try:
         yield
     finally:
-        _FREEZING, _CONVOLVING = before
+        _freezing, _convolving = before
 
 
 def is_freezing_weights() -> bool:
     """Return whether a compiler traces this call that will take weights for constants."""
-    return _FREEZING and torch.compiler.is_compiling()
+    return _freezing and torch.compiler.is_compiling()
 
 
 def _frozen_way(rows: Tensor, weight: Tensor) -> str | None:
-    suits = _CONVOLVING and weight.dtype == torch.float32 and min(weight.shape) >= _MIN_CONVOLUTION_WIDTH
+    suits = _convolving and weight.dtype == torch.float32 and min(weight.shape) >= _MIN_CONVOLUTION_WIDTH
     return "rows_image" if suits and rows.numel() >= _CONVOLUTION_ROWS[False] * weight.shape[1] else None
