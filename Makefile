@@ -35,7 +35,7 @@ parity: $(VENV)/.dev  ## The table of differences from transformers
 	@$(BIN)/python -m tests.parity.table
 
 bench: $(VENV)/.bench  ## All benchmarks, each a table of ratios
-	@for name in container batch imports load forward decode native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in products container batch imports load forward decode native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:  ## Remove the environment and all that is generated
 	rm -rf $(VENV) .cells build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

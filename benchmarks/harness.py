@@ -4,15 +4,17 @@ These machines are noisy: each round runs every contender once, so that a slow s
 quoted is the median over rounds of a contender's time, and the ratio of the medians.
 """
 
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Row", "per_call", "print_table", "time_in_turn"]
+__all__ = ["Row", "per_call", "print_table", "processor", "time_in_turn"]
 
 
 def time_in_turn(
@@ -43,6 +45,18 @@ def per_call(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.0f} ns"
+
+
+def processor() -> str:
+    """Return the processor's name, and the widest vectors that it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", "").split()
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else ""
+    return f"{facts.get('model name', platform.processor())} {vectors}, family {facts.get('cpu family')}".strip()
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_layers_not_asked_for_hold_their_places_run_in_chunks_too(monkeypatch: p
     monkeypatch.setattr("modeloutputs.torch.row_chunks.CHUNK_TOKENS", 32)
     model = BertModel(CONFIG).eval()
     compiled = compile_for_inference(model)
-    monkeypatch.setattr(compiled, "_compiled", model)  # what is joined is the same, and nothing has to compile
+    monkeypatch.setattr(compiled, "_run", model)  # what is joined is the same, and nothing has to compile
     ids = torch.randint(1, 99, (9, 8))
     found = compiled(ids, output_hidden_states=[-1])
     assert [state is None for state in found.hidden_states] == [True, True, False]

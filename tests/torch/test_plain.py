@@ -25,7 +25,6 @@ from modeloutputs.torch.plain import (
     joint_parameters,
     pack_linears,
 )
-from modeloutputs.torch.small_matmul import MIN_WEIGHT_NUMEL
 
 from .tiny import randomise, states
 
@@ -157,7 +156,8 @@ def test_dropout_is_called_where_it_acts_or_is_watched(called: list[str]) -> Non
     assert called == ["Dropout"] * 2
 
 
-OUTPUTS = MIN_WEIGHT_NUMEL // WIDTH
+OUTPUTS = 2**18 // WIDTH
+"""Of a weight that is large enough for a product of few rows."""
 
 
 def test_a_large_plain_linear_layer_is_computed_without_a_call_for_few_rows_in_inference(called: list[str]) -> None:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .llama import LlamaModel
     from .llama_heads import LlamaForCausalLM
     from .pretrained import PreTrainedModel
+    from .products import use_product
 
 __all__ = [
     "BartConfig",
@@ -123,6 +124,7 @@ __all__ = [
     "TokenClassifierOutput",
     "compile_for_inference",
     "load_language_model",
+    "use_product",
 ]
 
 if not TYPE_CHECKING:  # to a type checker this would say that every name is there
@@ -159,5 +161,6 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             "llama": ("LlamaModel",),
             "llama_heads": ("LlamaForCausalLM",),
             "pretrained": ("PreTrainedModel",),
+            "products": ("use_product",),
         },
     )

@@ -114,7 +114,7 @@ class Cache(tuple[tuple[Tensor, ...], ...]):
             capacity: positions that fit before a buffer is allocated.
             dtype: of keys and values.
             device: of keys and values.
-            runner: kept with the buffers for the stack that extends the cache; see `modeloutputs.torch.single_token`.
+            runner: kept with the buffers for the stack that extends the cache; see `modeloutputs.torch.stack_runner`.
         """
         empty = torch.empty(batch, kv_heads, 0, head_dim, dtype=dtype, device=device)
         buffers = _Buffers([(empty, empty)] * layers, capacity, runner)

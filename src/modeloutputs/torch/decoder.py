@@ -19,8 +19,8 @@ from .attention import compute_dtype
 from .cache import Cache, PastKeyValues
 from .layers import select_layers
 from .sampling import FILTERS, force_tokens, penalise_repetition, sample_token, sample_tokens
-from .single_token import SingleTokenRunner, supports_single_token
 from .stack import Stack
+from .stack_runner import runner_of
 
 __all__ = [
     "CROSS_INPUTS",
@@ -86,7 +86,7 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
         capacity=capacity,
         dtype=compute_dtype(weight),
         device=weight.device,
-        runner=SingleTokenRunner(stack) if supports_single_token(stack) else None,
+        runner=runner_of(stack),
     )
 
 

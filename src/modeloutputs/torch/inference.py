@@ -1,6 +1,7 @@
 """Compiles a model for inference, its weights frozen and packed: slow to start, then faster than eager."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from ..output import ModelOutput
 from .attention import is_unmasked
 from .inputs import check_ids
 from .pretrained import PreTrainedModel
+from .products import freezing_weights
 from .row_chunks import chunk_size, run_in_chunks
 
 __all__ = ["CompiledModel", "compile_for_inference"]
@@ -18,16 +20,21 @@ __all__ = ["CompiledModel", "compile_for_inference"]
 # Arguments whose results are not per row, and cannot be computed for a chunk of rows at a time.
 _WHOLE = ("labels", "start_positions", "end_positions", "next_sentence_label", "past_key_values", "output_attentions")
 
+_FEW_TOKENS = 127
+"""Most tokens of a call whose products the compiler writes itself, weights laid out for them. Beyond, MKL's and
+oneDNN's are faster."""
+
+# Only the compiler's own products: choosing by measurement could choose otherwise in the next run.
+_OWN_PRODUCTS = {"max_autotune": True, "max_autotune_gemm_backends": "CPP"}
+
 
 class CompiledModel:
     """A model to call like the one it was made from, in inference mode; see `compile_for_inference`."""
 
     def __init__(self, model: PreTrainedModel[Any]) -> None:
         self.model = model.eval()
-        options: dict[str, Any] = {"freezing": True}
-        self._compiled: Callable[..., Any] = torch.compile(  # pyright: ignore[reportUnknownMemberType]
-            model, fullgraph=True, options=options
-        )
+        self._for_many = _compile(model, {})
+        self._for_few = _compile(model, _OWN_PRODUCTS)
 
     @torch.inference_mode()
     def __call__(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
@@ -42,8 +49,18 @@ class CompiledModel:
         mask = None if is_unmasked(attention_mask) else attention_mask
         size = None if input_ids is None or input_ids.dim() != 2 else chunk_size(input_ids)
         if size is None or any(inputs.get(name) is not None for name in _WHOLE) or self.model.config.is_decoder:
-            return self._compiled(input_ids, mask, **inputs)
+            return self._run(input_ids, mask, **inputs)
         return self._in_chunks(cast("Tensor", input_ids), mask, inputs, size)
+
+    def _run(self, input_ids: Tensor | None, mask: Tensor | None, **inputs: Any) -> Any:
+        few = input_ids is not None and input_ids.numel() <= _FEW_TOKENS
+        with _freezing():
+            if few and self._for_few is not self._for_many:
+                try:
+                    return self._for_few(input_ids, mask, **inputs)
+                except _compiler_errors():
+                    self._for_few = self._for_many  # the compiler has no product of its own for one of this model's
+            return self._for_many(input_ids, mask, **inputs)
 
     def _in_chunks(self, input_ids: Tensor, mask: Tensor | None, inputs: dict[str, Any], size: int) -> ModelOutput:
         spec: Any = None
@@ -51,7 +68,7 @@ class CompiledModel:
 
         def run(ids: Tensor, mask: Tensor | None, *values: Any) -> Sequence[Tensor]:
             nonlocal spec, kept
-            output: Any = self._compiled(ids, mask, **dict(zip(inputs, values, strict=True)))
+            output: Any = self._run(ids, mask, **dict(zip(inputs, values, strict=True)))
             leaves, spec = pytree.tree_flatten(output)
             kept = [leaf is not None for leaf in leaves]  # layers not asked for hold their places
             return [leaf for leaf in leaves if leaf is not None]
@@ -61,11 +78,37 @@ class CompiledModel:
         return pytree.tree_unflatten([next(found) if there else None for there in kept], spec)
 
 
+def _compile(model: PreTrainedModel[Any], options: dict[str, Any]) -> Callable[..., Any]:
+    compiler = cast("Any", torch.compile)  # pyright: ignore[reportUnknownMemberType]
+    return compiler(model, fullgraph=True, options={"freezing": True, **options})
+
+
+@contextmanager
+def _freezing() -> Generator[None]:
+    """Have weights compiled as constants.
+
+    As an option of `torch.compile` alone, freezing reaches the compiler too late: the graph is given to it with the
+    weights as inputs.
+    """
+    import torch._inductor.config as inductor  # imported with the first compiled call, since it takes long
+
+    with cast("Any", inductor).patch(freezing=True), freezing_weights():
+        yield
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    import torch._inductor.exc as errors
+
+    found = getattr(errors, "InductorError", None)
+    return () if found is None else (found,)
+
+
 def compile_for_inference(model: PreTrainedModel[Any]) -> CompiledModel:
     """Compile a model for inference on the CPU: weights become constants, laid out as products read them best.
 
     The first call with new shapes compiles, which takes some ten seconds; later ones are faster than eager. Weights
-    that change afterwards are not seen. Outputs are of the same classes, values equal to 1e-5.
+    that change afterwards are not seen, and the model keeps its own beside the constants. Outputs are of the same
+    classes, values equal to 1e-5.
 
     Args:
         model: any model of this library; it is put into evaluation mode.

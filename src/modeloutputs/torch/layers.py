@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..architectures.layers import LayerSettings
 from ..errors import InputError, nearest
 from .plain import PackedModule, apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
-from .small_matmul import transposed_linear
+from .products import transposed_linear
 
 __all__ = [
     "ACTIVATIONS",

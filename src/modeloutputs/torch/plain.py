@@ -4,14 +4,14 @@ A module that was replaced, wrapped, parametrised, quantised or hooked is called
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
-from .small_matmul import batched_linear, is_eager_inference, linear, pays
+from .products import is_eager_inference, is_freezing_weights, linear, multiply, product_way
 
 __all__ = [
     "PackedModule",
@@ -22,7 +22,9 @@ __all__ = [
     "apply_linears",
     "apply_positions",
     "can_modify_in_place",
+    "has_global_hooks",
     "has_hooks",
+    "is_observed",
     "is_plain",
     "joint_parameters",
     "pack_linears",
@@ -46,14 +48,23 @@ def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 
 
 def _runs_only_forward(module: nn.Module) -> bool:
-    own = module.__dict__
+    return not (is_observed(module.__dict__) or has_global_hooks())
+
+
+def is_observed(own: dict[str, Any]) -> bool:
+    """Return whether calling a module with these attributes runs anything but the `forward` of its class."""
     hooked = own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
-    return not (hooked or "forward" in own or modules._has_any_global_hook())  # pyright: ignore
+    return bool(hooked or "forward" in own or own.get("_compiled_call_impl"))
+
+
+def has_global_hooks() -> bool:
+    """Return whether a hook observes all modules."""
+    return modules._has_any_global_hook()  # pyright: ignore
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Return whether a hook observes a module or one within it."""
-    if modules._has_any_global_hook():  # pyright: ignore
+    if has_global_hooks():
         return True
     return any(getattr(part, hooks) for part in module.modules() for hooks in _HOOKS)
 
@@ -87,12 +98,13 @@ def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:
-    """Return `module(states)`, by the product for few rows where it is a plain `nn.Linear` in inference."""
+    """Return `module(states)`, by the fastest product where it is a plain `nn.Linear`."""
     if type(module) is nn.Linear:
         parameters: Parameters = module._parameters  # pyright: ignore
         weight = parameters.get("weight")
-        if weight is not None and pays(states, weight, weight.size(-1)) and is_plain(module, nn.Linear):
-            return batched_linear(states, weight, parameters["bias"])
+        way = None if weight is None else product_way(states, weight)
+        if weight is not None and way is not None and is_plain(module, nn.Linear):
+            return multiply(way, states, weight, parameters["bias"])
     return module(states)
 
 
@@ -128,9 +140,12 @@ def _is_lookup(module: nn.Embedding) -> bool:
 
 
 def apply_linears(layers: Sequence[nn.Module], states: Tensor) -> Sequence[Tensor]:
-    """Return each layer's result for one input, by a single product where their weights lie end to end in memory."""
-    if len(layers) > 1 and is_eager_inference():
-        joint = joint_parameters(layers)
+    """Return each layer's result for one input, by a single product where their weights lie end to end in memory.
+
+    So they also do for a compiler that lays them out anew.
+    """
+    if len(layers) > 1 and (is_eager_inference() or is_freezing_weights()):
+        joint = _joined_constants(layers) if is_freezing_weights() else joint_parameters(layers)
         if joint is not None:
             weight, bias, sizes = joint
             return split_columns(linear(states, weight, bias), sizes)
@@ -157,6 +172,21 @@ def joint_parameters(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None
     if weight is None or (bias is None and any(each is not None for each in biases)):
         return None
     return weight, bias, [each.size(0) for each in weights if each is not None]
+
+
+def _joined_constants(layers: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None, list[int]] | None:
+    """Return the joint weight and bias of several plain layers that all have a bias, or none; None if they are not."""
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    for layer in layers:
+        if type(layer) is not nn.Linear or not _runs_only_forward(layer):
+            return None
+        weights.append(layer.weight)
+        biases.extend([] if layer.bias is None else [layer.bias])  # pyright: ignore[reportUnnecessaryComparison]
+    if biases and len(biases) < len(layers):
+        return None
+    sizes = [weight.size(0) for weight in weights]
+    return torch.cat(weights), torch.cat(biases) if biases else None, sizes
 
 
 _JOINED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()

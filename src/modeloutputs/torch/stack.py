@@ -24,9 +24,10 @@ from .inputs import check_embeds, check_length
 from .layer import Layer, LayerContext, LayerResult
 from .layers import Conv1D, LayerSelection, select_layers
 from .plain import has_hooks
+from .products import is_eager_inference
 from .results import as_result
 from .row_chunks import chunk_size, run_in_chunks
-from .single_token import SingleTokenRunner
+from .stack_runner import StackRunner, runner_of, without_runner
 
 __all__ = ["Call", "Stack", "StackHolder", "StackResult", "run_stack"]
 
@@ -227,13 +228,13 @@ class Stack(nn.ModuleList):
             final_norm: applied to the last layer's result, which it replaces as the last hidden state.
         """
         context = call.context(self.settings, hidden, position_embeddings)
-        runner = self._single_token_runner(call, hidden)
-        if runner is not None:
-            return self._run_single_token(runner, hidden, context, final_norm)
+        runner = self._runner(call, hidden)
         size = chunk_size(hidden)
         independent = not any(call.keep_attention) and context.cache is None and context.encoder_hidden_states is None
-        if size is not None and independent and not has_hooks(self):
-            return self._run_in_chunks(hidden, call, context, final_norm, size)
+        if size is not None and len(self) and independent and (runner is not None or not has_hooks(self)):
+            return self._run_in_chunks(hidden, call, context, final_norm, size, runner)
+        if runner is not None:
+            return self._run_plainly(runner, hidden, call, context, final_norm)
         return self._run(hidden, call, context, final_norm)
 
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
@@ -257,26 +258,45 @@ class Stack(nn.ModuleList):
             _extended_cache(call, context, [present for _, _, present in attended]),
         )
 
-    def _single_token_runner(self, call: Call, hidden: Tensor) -> SingleTokenRunner | None:
-        """Return the runner that the caller's cache brings for this stack, if it can do this call."""
-        cache = call.past_key_values
-        if call.length != 1 or torch.compiler.is_compiling() or not isinstance(cache, Cache):
-            return None
+    def _runner(self, call: Call, hidden: Tensor) -> StackRunner | None:
+        """Return what runs the layers without calling them, if it can do this call."""
         # Under autocast sums have another precision than products, which the runner does not tell apart.
-        eager = not torch.is_grad_enabled() and not torch.is_autocast_enabled(hidden.device.type)
-        runner = cache.runner if eager and call.use_cache and call.returns_only_states else None
-        return runner if isinstance(runner, SingleTokenRunner) and runner.stack is self else None
+        if not is_eager_inference() or torch.is_autocast_enabled(hidden.device.type):
+            return None
+        if any(call.keep_attention) or not hidden.numel():
+            return None
+        cache = call.past_key_values
+        if call.length == 1 and call.use_cache and isinstance(cache, Cache):
+            runner = cache.runner  # found when the cache was made: looking at all modules in each step would take long
+            if isinstance(runner, StackRunner) and runner.stack is self:
+                return runner
+        return runner_of(self) if hidden.device.type == "cpu" else None
 
-    def _run_single_token(
-        self, runner: SingleTokenRunner, hidden: Tensor, context: LayerContext, final_norm: nn.Module | None
+    def _run_plainly(
+        self,
+        runner: StackRunner,
+        hidden: Tensor,
+        call: Call,
+        context: LayerContext,
+        final_norm: nn.Module | None,
     ) -> StackResult:
-        assert context.cache is not None  # a single token extends a cache
-        hidden, presents = runner.run(hidden, context)
-        hidden = hidden if final_norm is None else final_norm(hidden)
-        return StackResult(hidden, past_key_values=context.cache.finish(presents))
+        states, presents = runner.run(hidden, context, call.keep_hidden[1:])
+        result = cast("Tensor", states[-1]) if states else hidden
+        if final_norm is not None:
+            result = final_norm(result)
+        kept = (hidden, *states[:-1], result) if call.keep_hidden[-1] else (hidden, *states[:-1], None)
+        kept = kept if call.keep_hidden[0] else (None, *kept[1:])
+        cache = _extended_cache(call, context, presents)
+        return StackResult(result, kept if any(call.keep_hidden) else None, past_key_values=cache)
 
     def _run_in_chunks(
-        self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None, size: int
+        self,
+        hidden: Tensor,
+        call: Call,
+        context: LayerContext,
+        final_norm: nn.Module | None,
+        size: int,
+        runner: StackRunner | None,
     ) -> StackResult:
         """Run all layers over some rows at a time; see `modeloutputs.torch.row_chunks`."""
         last = len(self)
@@ -285,18 +305,32 @@ class Stack(nn.ModuleList):
         def run(hidden: Tensor, bias: Tensor | None, *rotary: Tensor) -> list[Tensor]:
             embeddings = cast("PositionEmbeddings", rotary) or None
             rows = context._replace(mask=context.mask._replace(bias=bias), position_embeddings=embeddings)
-            states: dict[int, Tensor] = {}
-            for i, layer in enumerate(self, 1):
-                hidden = states[i] = as_result(LayerResult, layer(hidden, rows, False)).hidden
+            states = self._states(runner, hidden, rows, call.keep_hidden[1:])
             if final_norm is not None:
-                states[last] = final_norm(hidden)
-            return [states[i] for i in wanted]
+                states[-1] = final_norm(states[-1])
+            return [cast("Tensor", states[i - 1]) for i in wanted]
 
         by_row = (hidden, context.mask.bias, *(context.position_embeddings or ()))
         states = dict(zip(wanted, run_in_chunks(run, hidden.shape[0], size, by_row), strict=True))
         states[0] = hidden
         kept = tuple(states[i] if keep else None for i, keep in enumerate(call.keep_hidden))
         return StackResult(states[last], kept if any(call.keep_hidden) else None)
+
+    def _states(
+        self, runner: StackRunner | None, hidden: Tensor, context: LayerContext, kept: list[bool]
+    ) -> list[Tensor | None]:
+        """Return the states after each layer, as `StackRunner.run` does."""
+        if runner is not None:
+            return runner.run(hidden, context, kept)[0]
+        states: list[Tensor | None] = []
+        for layer, keep in zip(self, kept, strict=True):
+            hidden = as_result(LayerResult, layer(hidden, context, False)).hidden
+            states.append(hidden if keep else None)
+        return [*states[:-1], hidden]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, for copies and for `pickle`."""
+        return without_runner(self.__dict__)
 
 
 class StackHolder(nn.Module):
