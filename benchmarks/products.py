@@ -44,6 +44,7 @@ class Shape(NamedTuple):
 
     @property
     def is_few(self) -> bool:
+        """Whether its speed is that of reading the weight."""
         return self.rows <= MAX_FEW_ROWS
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from modeloutputs import InputError
 from modeloutputs.architectures import BertConfig
-from modeloutputs.torch import BertForSequenceClassification, BertModel, compile_for_inference
+from modeloutputs.torch import BertForSequenceClassification, BertModel, compile_for_inference, use_product
 
 CONFIG = BertConfig(
     vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37,
@@ -55,3 +55,45 @@ def test_layers_not_asked_for_hold_their_places_run_in_chunks_too(monkeypatch: p
     assert [state is None for state in found.hidden_states] == [True, True, False]
     assert torch.equal(found.hidden_states[-1], found.last_hidden_state)
     torch.testing.assert_close(found.last_hidden_state, model(ids).last_hidden_state.detach())
+
+
+WIDE = dataclasses.replace(CONFIG, hidden_size=64, intermediate_size=64, num_hidden_layers=1)
+
+
+@pytest.mark.parametrize("way", [None, "rows_image"])
+def test_weights_are_constants_for_few_tokens_and_for_many(way: str | None):
+    """Those of linear layers are not seen to change, which is what lets the compiler lay them out anew."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = BertModel(WIDE).eval()
+    compiled = compile_for_inference(model)
+    calls = [torch.randint(1, 99, shape) for shape in ((2, 8), (4, 32))]
+    use_product(way)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own
+            before = [compiled(ids).last_hidden_state for ids in calls]
+            for found, ids in zip(before, calls, strict=True):
+                torch.testing.assert_close(found, model(ids).last_hidden_state.detach(), rtol=0, atol=1e-5)
+            with torch.no_grad():
+                for layer in model.encoder.modules():
+                    if isinstance(layer, torch.nn.Linear):
+                        layer.weight.mul_(1.5)
+            after = [compiled(ids).last_hidden_state for ids in calls]
+    finally:
+        use_product(None)
+    assert all(map(torch.equal, before, after))
+
+
+def test_what_the_compiler_has_no_product_of_its_own_for_is_computed_all_the_same():
+    """Attention weights that are returned come from products of two inputs."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = BertModel(WIDE).eval()
+    compiled = compile_for_inference(model)
+    ids = torch.randint(1, 99, (2, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        found = compiled(ids, output_attentions=True)
+    expected = model(ids, output_attentions=True)
+    torch.testing.assert_close(found.attentions, tuple(a.detach() for a in expected.attentions), rtol=0, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from ..output import ModelOutput
 from .attention import is_unmasked
 from .inputs import check_ids
 from .pretrained import PreTrainedModel
-from .products import freezing_weights
+from .products import convolves_constants, freezing_weights
 from .row_chunks import chunk_size, run_in_chunks
 
 __all__ = ["CompiledModel", "compile_for_inference"]
@@ -24,8 +25,11 @@ _FEW_TOKENS = 127
 """Most tokens of a call whose products the compiler writes itself, weights laid out for them. Beyond, MKL's and
 oneDNN's are faster."""
 
+_MAX_SHAPES = 6
+"""Shapes of inputs for which products become convolutions; the compiler keeps eight versions of one function."""
+
 # Only the compiler's own products: choosing by measurement could choose otherwise in the next run.
-_OWN_PRODUCTS = {"max_autotune": True, "max_autotune_gemm_backends": "CPP"}
+_OWN_PRODUCTS: dict[str, Any] = {"max_autotune": True, "max_autotune_gemm_backends": "CPP"}
 
 
 class CompiledModel:
@@ -33,8 +37,10 @@ class CompiledModel:
 
     def __init__(self, model: PreTrainedModel[Any]) -> None:
         self.model = model.eval()
-        self._for_many = _compile(model, {})
-        self._for_few = _compile(model, _OWN_PRODUCTS)
+        self._for_many = _compile(model)
+        self._for_few = _compile(model, **_OWN_PRODUCTS)
+        self._for_one_shape = _compile(model, dynamic=False)
+        self._shapes: set[tuple[int, ...]] = set()
 
     @torch.inference_mode()
     def __call__(self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
@@ -53,13 +59,19 @@ class CompiledModel:
         return self._in_chunks(cast("Tensor", input_ids), mask, inputs, size)
 
     def _run(self, input_ids: Tensor | None, mask: Tensor | None, **inputs: Any) -> Any:
-        few = input_ids is not None and input_ids.numel() <= _FEW_TOKENS
-        with _freezing():
-            if few and self._for_few is not self._for_many:
-                try:
+        shape = () if input_ids is None else tuple(input_ids.shape)
+        tokens = prod(shape) if shape else 0
+        if 0 < tokens <= _FEW_TOKENS and self._for_few is not self._for_many:
+            try:
+                with _freezing():
                     return self._for_few(input_ids, mask, **inputs)
-                except _compiler_errors():
-                    self._for_few = self._for_many  # the compiler has no product of its own for one of this model's
+            except _compiler_errors():
+                self._for_few = self._for_many  # the compiler has no product of its own for one of this model's
+        if convolves_constants(tokens) and (shape in self._shapes or len(self._shapes) < _MAX_SHAPES):
+            self._shapes.add(shape)
+            with _freezing(convolving=True):
+                return self._for_one_shape(input_ids, mask, **inputs)
+        with _freezing():
             return self._for_many(input_ids, mask, **inputs)
 
     def _in_chunks(self, input_ids: Tensor, mask: Tensor | None, inputs: dict[str, Any], size: int) -> ModelOutput:
@@ -78,13 +90,13 @@ class CompiledModel:
         return pytree.tree_unflatten([next(found) if there else None for there in kept], spec)
 
 
-def _compile(model: PreTrainedModel[Any], options: dict[str, Any]) -> Callable[..., Any]:
+def _compile(model: PreTrainedModel[Any], dynamic: bool | None = None, **options: Any) -> Callable[..., Any]:
     compiler = cast("Any", torch.compile)  # pyright: ignore[reportUnknownMemberType]
-    return compiler(model, fullgraph=True, options={"freezing": True, **options})
+    return compiler(model, fullgraph=True, dynamic=dynamic, options={"freezing": True, **options})
 
 
 @contextmanager
-def _freezing() -> Generator[None]:
+def _freezing(*, convolving: bool = False) -> Generator[None]:
     """Have weights compiled as constants.
 
     As an option of `torch.compile` alone, freezing reaches the compiler too late: the graph is given to it with the
@@ -92,7 +104,7 @@ def _freezing() -> Generator[None]:
     """
     import torch._inductor.config as inductor  # imported with the first compiled call, since it takes long
 
-    with cast("Any", inductor).patch(freezing=True), freezing_weights():
+    with cast("Any", inductor).patch(freezing=True), freezing_weights(convolving=convolving):
         yield
 
 
@@ -106,8 +118,8 @@ def _compiler_errors() -> tuple[type[Exception], ...]:
 def compile_for_inference(model: PreTrainedModel[Any]) -> CompiledModel:
     """Compile a model for inference on the CPU: weights become constants, laid out as products read them best.
 
-    The first call with new shapes compiles, which takes some ten seconds; later ones are faster than eager. Weights
-    that change afterwards are not seen, and the model keeps its own beside the constants. Outputs are of the same
+    The first call with new shapes compiles, which takes some ten seconds; later ones are faster than eager. The
+    weights must not change afterwards: those of linear layers are copies then, others are not. Outputs are of the same
     classes, values equal to 1e-5.
 
     Args:

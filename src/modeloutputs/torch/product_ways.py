@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["TRANSPOSED_WAYS", "WAYS", "Function", "Way"]
+__all__ = ["TRANSPOSED_WAYS", "WAYS", "Function", "Way", "constant_kernels"]
 
 Function = Callable[[Tensor], Tensor]
 Way = Callable[[Tensor, Tensor | None], Function]
@@ -164,6 +164,16 @@ def _sliced(rows: Tensor) -> Tensor:
 def _rows_first(joined: Tensor) -> Tensor:
     """Return (n, out) for (out, n)."""
     return joined.view(1, -1) if joined.shape[1] == 1 else joined.t().contiguous()
+
+
+def constant_kernels(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return what `rows_image` does, for a compiler that lays the kernels out: rows (4 n, in), weight (out, in).
+
+    No axis of the image has size 1: a compiler writes 0 for the stride of such an axis, by which PyTorch no longer
+    recognises that channels lie next to one another.
+    """
+    image = rows.view(2, -1, 2, rows.shape[-1]).permute(0, 3, 1, 2)
+    return F.conv2d(image, weight[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(-1, weight.shape[0])
 
 
 def _image(rows: Tensor) -> Tensor:

@@ -25,12 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError, nearest
-from .product_ways import TRANSPOSED_WAYS, WAYS, Function
+from .product_ways import TRANSPOSED_WAYS, WAYS, Function, constant_kernels
 
 __all__ = [
     "MAX_FEW_ROWS",
     "Product",
     "choose_product",
+    "convolves_constants",
     "freezing_weights",
     "is_eager_inference",
     "is_freezing_weights",
@@ -147,7 +148,7 @@ use_product(os.environ.get("MODELOUTPUTS_PRODUCT") or None)
 def product_way(rows: Tensor, weight: Tensor, *, transposed: bool = False) -> str | None:
     """Return the way to multiply rows (..., in) with a weight; None where it is the framework's own product."""
     if torch.compiler.is_compiling():
-        return _frozen_way(rows, weight) if _freezing else None
+        return "rows_image" if _freezing and _is_convolved(rows, weight) else None
     inputs, outputs = weight.shape if transposed else weight.shape[::-1]
     if _is_tracing() or not inputs or rows.shape[-1:] != (inputs,):
         return None
@@ -182,6 +183,8 @@ _is_tracing: Callable[[], bool] = cast("Any", torch.jit).is_tracing
 def multiply(way: str, rows: Tensor, weight: Tensor, bias: Tensor | None, *, transposed: bool = False) -> Tensor:
     """Return the product of rows (..., in) with a weight, plus bias (out,), by one way."""
     flat = rows.reshape(-1, rows.shape[-1])
+    if torch.compiler.is_compiling() and way == "rows_image":
+        return constant_kernels(flat, weight, bias).view(*rows.shape[:-1], weight.shape[0])
     product = (TRANSPOSED_WAYS if transposed else WAYS)[way](weight, bias)(flat)
     return product.view(*rows.shape[:-1], product.shape[-1])
 
@@ -244,20 +247,31 @@ class Product:
 
 _freezing = False
 _convolving = False
-"""What `prefers_convolution` returns, which a compiler cannot trace."""
 
 
 @contextmanager
-def freezing_weights() -> Generator[None]:
-    """Have what is compiled treat weights as constants, which may be rearranged at no cost."""
+def freezing_weights(*, convolving: bool = False) -> Generator[None]:
+    """Have what is compiled treat weights as constants, which may be rearranged at no cost.
+
+    Args:
+        convolving: make products convolutions; see `convolves_constants`.
+    """
     global _freezing, _convolving
     before = _freezing, _convolving
-    convolves = prefers_convolution() and torch.get_num_threads() > 1
-    _freezing, _convolving = True, convolves if _forced is None else _forced == "rows_image"
+    _freezing, _convolving = True, convolving
     try:
         yield
     finally:
         _freezing, _convolving = before
+
+
+def convolves_constants(rows: int) -> bool:
+    """Return whether products of so many rows are best compiled as convolutions, for this shape alone.
+
+    A compiler that does not know the shape does not know either how a convolution's result lies in memory.
+    """
+    wanted = prefers_convolution() and torch.get_num_threads() > 1 if _forced is None else _forced == "rows_image"
+    return wanted and rows >= _CONVOLUTION_ROWS[False] and rows % 4 == 0
 
 
 def is_freezing_weights() -> bool:
@@ -265,6 +279,8 @@ def is_freezing_weights() -> bool:
     return _freezing and torch.compiler.is_compiling()
 
 
-def _frozen_way(rows: Tensor, weight: Tensor) -> str | None:
-    suits = _convolving and weight.dtype == torch.float32 and min(weight.shape) >= _MIN_CONVOLUTION_WIDTH
-    return "rows_image" if suits and rows.numel() >= _CONVOLUTION_ROWS[False] * weight.shape[1] else None
+def _is_convolved(rows: Tensor, weight: Tensor) -> bool:
+    """Return whether a compiler that lays weights out is given a convolution of rows (..., in) with (out, in)."""
+    if not _convolving or weight.dtype != torch.float32 or min(weight.shape) < _MIN_CONVOLUTION_WIDTH:
+        return False
+    return rows.numel() % (4 * weight.shape[1]) == 0 and rows.numel() >= _CONVOLUTION_ROWS[False] * weight.shape[1]
