@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 import modeloutputs.torch as ours
-from harness import Row, print_table, time_in_turn
+from harness import Row, print_table, processor, time_in_turn
+from modeloutputs.torch.products import this_processor
 
 warnings.filterwarnings("ignore", module="transformers")
 transformers.logging.set_verbosity_error()
@@ -93,10 +94,10 @@ def print_floor(pair: Pair, row: Row) -> None:
     bandwidth = read_bandwidth([p.data for p in read])
     floor = sum(p.nbytes for p in read) / bandwidth
     share = floor / row.ours
-    verdict = "[green]met[/]" if share >= 0.6 else "[red]missed[/]"
+    verdict = "[green]met[/]" if share >= 0.85 else "[red]missed[/]"
     print_line(
         f"memory floor {floor * 1e3:.1f} ms a token ({bandwidth / 1e9:.0f} GB/s read): "
-        f"ours reaches {share:.0%} of it, the peer {floor / row.peer:.0%}; asked ≥ 60% {verdict}"
+        f"ours reaches {share:.0%} of it, the peer {floor / row.peer:.0%}; asked ≥ 85% {verdict}"
     )
 
 
@@ -116,6 +117,19 @@ def time_at(model: Any, cache_of: Callable[[], Any], length: int, steps: int) ->
             cache = model(ids, past_key_values=cache, use_cache=True).past_key_values
             seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+def prefill(pair: Pair, length: int, rounds: int) -> Row:
+    """Time the call that reads a prompt, for the logits of its last position."""
+    ids = torch.randint(0, 50257, (1, length), generator=torch.Generator().manual_seed(0))
+
+    def read(model: Any) -> Callable[[], object]:
+        return lambda: model(ids, use_cache=True, logits_to_keep=1).logits
+
+    with torch.no_grad():
+        times = time_in_turn({"ours": read(pair.ours), "theirs": read(pair.theirs)}, rounds)
+    asked = 0.60 if this_processor().convolves_well else 0.90
+    return Row(f"GPT-2 124M, prompt of {length}", times["ours"], times["theirs"], asked)
 
 
 def print_growth(pair: Pair) -> None:
@@ -160,21 +174,23 @@ def without_cache(model: Any, ids: torch.Tensor, new: int) -> torch.Tensor:
 
 def main() -> None:
     torch.set_num_threads(THREADS)
+    print_line(processor())
     rows: list[Row] = []
     gpt2 = make_pair("GPT2LMHeadModel", transformers.GPT2Config())
     ids = torch.randint(0, 50257, (8, 32), generator=torch.Generator().manual_seed(0))
-    rows.append(compare("GPT-2 124M, prompt 32, 128 new, batch 1", gpt2, ids[:1], 128, 1.3))
+    rows.append(compare("GPT-2 124M, prompt 32, 128 new, batch 1", gpt2, ids[:1], 128, 2.8))
     first = rows[0]
-    rows.append(compare("the same, batch 8", gpt2, ids, 128, 1.3))
+    rows.append(compare("the same, batch 8", gpt2, ids, 128, 2.2))
     small = make_pair("GPT2LMHeadModel", transformers.GPT2Config(**SMALL))
-    rows.append(compare("4 layers, 256 wide, vocabulary 8,000", small, ids[:1] % 8000, 128, 2.0))
+    rows.append(compare("4 layers, 256 wide, vocabulary 8,000", small, ids[:1] % 8000, 128, 3.2))
     size = {"encoder_layers": 6, "decoder_layers": 6, "d_model": 768, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072}
     heads = {"encoder_attention_heads": 12, "decoder_attention_heads": 12}
     bart = make_pair("BartForConditionalGeneration", transformers.BartConfig(**size, **heads, forced_eos_token_id=None))
     source = torch.randint(4, 50265, (1, 64), generator=torch.Generator().manual_seed(0))
-    rows.append(compare("Bart-base, source 64, 64 new, greedy", bart, source, 64, 1.3))
-    rows.append(compare("the same, 4 beams", bart, source, 64, 1.3, beams=4))
+    rows.append(compare("Bart-base, source 64, 64 new, greedy", bart, source, 64, 2.2))
+    rows.append(compare("the same, 4 beams", bart, source, 64, 2.2, beams=4))
     print_table("Decoding, seconds per token (of each row)", rows, peer="transformers")
+    print_table("Prompts, seconds", [prefill(gpt2, 512, 7)], peer="transformers")
     print_floor(gpt2, first)
     print_growth(gpt2)
     print_allocation(small.ours)

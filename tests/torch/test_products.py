@@ -15,33 +15,49 @@ from torch import Tensor
 from modeloutputs import InputError
 from modeloutputs.torch import products, use_product
 from modeloutputs.torch.product_ways import TRANSPOSED_WAYS, WAYS
-from modeloutputs.torch.products import MAX_FEW_ROWS, Product, choose_product, linear, transposed_linear
+from modeloutputs.torch.products import (
+    MAX_FEW_ROWS,
+    Processor,
+    Product,
+    choose_product,
+    convolves_constants,
+    linear,
+    transposed_linear,
+)
 
 from ..support.processes import run_code
 
 INPUTS = 512
 OUTPUTS = 1024
 
-PROCESSORS = {"AMD with AVX-512": True, "others": False}
+PROCESSORS = {
+    "AMD with AVX-512": Processor(amd=True, avx512=True),
+    "AMD": Processor(amd=True, avx512=False),
+    "others": Processor(amd=False, avx512=True),
+}
 
 
-def set_processor(monkeypatch: pytest.MonkeyPatch, convolves: bool) -> None:
-    """Pretend to be on a processor; what was chosen before is forgotten."""
-    monkeypatch.setattr(products, "prefers_convolution", lambda: convolves)
-    monkeypatch.setattr(products, "_choose", products._choose.__wrapped__)
+CHOOSE = products._choose.__wrapped__
+"""The rule itself, which remembers nothing."""
+
+
+def set_processor(monkeypatch: pytest.MonkeyPatch, kind: Processor) -> None:
+    """Pretend to be on a processor with two threads; what was chosen before is forgotten."""
+    monkeypatch.setattr(products, "this_processor", lambda: kind)
+    monkeypatch.setattr(products, "_choose", CHOOSE)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
 
 @pytest.fixture(params=PROCESSORS.values(), ids=PROCESSORS)
-def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Each kind of processor in turn; whether it is one whose convolutions are faster."""
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Processor:
+    """Each kind of processor in turn."""
     set_processor(monkeypatch, request.param)
     return request.param
 
 
 @pytest.fixture
 def other_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_processor(monkeypatch, convolves=False)
+    set_processor(monkeypatch, PROCESSORS["others"])
 
 
 @pytest.fixture
@@ -150,7 +166,7 @@ def test_product_with_a_transposed_weight_is_the_sum_written_out(
 @pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
 @pytest.mark.parametrize("rows", [4, 5, MAX_FEW_ROWS, MAX_FEW_ROWS + 1, 127, 128, 256])
 def test_product_is_the_same_on_both_sides_of_each_boundary_of_the_rule(
-    rows: int, biased: bool, processor: bool
+    rows: int, biased: bool, processor: Processor
 ) -> None:
     weight, given = drawn(OUTPUTS, INPUTS), drawn(rows, INPUTS, seed=1)
     bias = drawn(OUTPUTS, seed=2) if biased else None
@@ -161,7 +177,7 @@ def test_product_is_the_same_on_both_sides_of_each_boundary_of_the_rule(
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_a_product_set_up_once_takes_any_number_of_rows(transposed: bool, processor: bool) -> None:
+def test_a_product_set_up_once_takes_any_number_of_rows(transposed: bool, processor: Processor) -> None:
     weight, bias = drawn(OUTPUTS, INPUTS), drawn(OUTPUTS, seed=2)
     product = Product(weight.t().contiguous() if transposed else weight, bias, transposed=transposed)
     with torch.no_grad():
@@ -225,49 +241,64 @@ def test_result_is_nobody_elses_memory(rows: int) -> None:
 
 # -- which way --------------------------------------------------------------------------------------------------------
 
-CHOICES = {
-    # rows, inputs, outputs, transposed: on AMD with AVX-512, on others
-    (1, 768, 3072, False): ("weight_first", "weight_first"),
-    (2, 768, 3072, False): ("weight_first", "narrow"),
-    (2, 384, 1152, False): ("weight_first", "weight_first"),
-    (4, 768, 768, False): ("weight_first", "weight_first"),
-    (4, 3072, 768, False): ("narrow", "weight_first"),
-    (8, 768, 3072, False): ("narrow", "weight_image"),
-    (8, 384, 1152, False): ("narrow", "narrow"),
-    (8, 3072, 768, False): ("narrow", "narrow"),
-    (16, 3072, 768, False): ("narrow", "weight_image"),
-    (4, 768, 50257, False): ("weight_first", "weight_first"),
-    (8, 768, 50257, False): ("narrow", "weight_image"),
-    (64, 384, 1152, False): ("narrow", "narrow"),
-    (65, 384, 1152, False): ("linear", "linear"),
-    (127, 384, 1152, False): ("linear", "linear"),
-    (128, 384, 1152, False): ("rows_image", "linear"),
-    (4096, 1536, 384, False): ("rows_image", "linear"),
-    (4096, 768, 2, False): ("linear", "linear"),
-    (1, 64, 64, False): ("linear", "linear"),
-    (8, 384, 384, False): ("linear", "linear"),
-    (0, 768, 768, False): ("linear", "linear"),
-    (1, 768, 2304, True): ("input_slices", "input_slices"),
-    (3, 768, 2304, True): ("input_slices", "input_slices"),
-    (4, 768, 2304, True): ("narrow", "narrow"),
-    (128, 768, 2304, True): ("linear", "linear"),
-    (512, 768, 2304, True): ("rows_image", "linear"),
+CHOICES: dict[tuple[int, int, int, bool], tuple[str, str, str]] = {
+    # rows, inputs, outputs, transposed: on AMD with AVX-512, on other AMD, on others
+    (1, 768, 3072, False): ("weight_first", "weight_first", "weight_first"),
+    (2, 768, 3072, False): ("weight_first", "narrow", "narrow"),
+    (2, 384, 1152, False): ("weight_first", "weight_first", "weight_first"),
+    (4, 768, 768, False): ("weight_first", "weight_first", "weight_first"),
+    (4, 3072, 768, False): ("narrow", "weight_first", "weight_first"),
+    (8, 768, 3072, False): ("narrow", "weight_image", "weight_image"),
+    (8, 384, 1152, False): ("narrow", "narrow", "narrow"),
+    (8, 384, 384, False): ("narrow", "narrow", "narrow"),
+    (8, 3072, 768, False): ("narrow", "narrow", "narrow"),
+    (16, 3072, 768, False): ("narrow", "weight_image", "weight_image"),
+    (3, 768, 50257, False): ("weight_first", "weight_image", "weight_image"),
+    (4, 768, 50257, False): ("weight_first", "weight_first", "weight_first"),
+    (8, 768, 50257, False): ("narrow", "weight_image", "weight_image"),
+    (64, 384, 1152, False): ("narrow", "narrow", "narrow"),
+    (65, 384, 1152, False): ("narrow", "narrow", "linear"),
+    (127, 384, 1152, False): ("narrow", "narrow", "linear"),
+    (128, 384, 1152, False): ("rows_image", "narrow", "linear"),
+    (129, 384, 1152, False): ("rows_image", "linear", "linear"),
+    (256, 768, 768, False): ("rows_image", "narrow", "linear"),
+    (383, 768, 3072, False): ("rows_image", "linear", "linear"),
+    (384, 768, 3072, False): ("rows_image", "rows_image", "linear"),
+    (4096, 384, 1536, False): ("rows_image", "rows_image", "linear"),
+    (4096, 1536, 384, False): ("rows_image", "linear", "linear"),
+    (4096, 384, 384, False): ("rows_image", "linear", "linear"),
+    (4096, 768, 2, False): ("linear", "linear", "linear"),
+    (512, 768, 50257, False): ("linear", "linear", "linear"),
+    (1, 64, 64, False): ("linear", "linear", "linear"),
+    (8, 256, 256, False): ("linear", "linear", "linear"),
+    (0, 768, 768, False): ("linear", "linear", "linear"),
+    (1, 768, 2304, True): ("input_slices", "input_slices", "input_slices"),
+    (3, 768, 2304, True): ("input_slices", "input_slices", "input_slices"),
+    (4, 768, 2304, True): ("narrow", "narrow", "narrow"),
+    (128, 768, 2304, True): ("narrow", "narrow", "linear"),
+    (129, 768, 2304, True): ("linear", "linear", "linear"),
+    (256, 3072, 768, True): ("rows_image", "linear", "linear"),
+    (512, 768, 2304, True): ("rows_image", "rows_image", "linear"),
 }
 
 
 @pytest.mark.parametrize("case", CHOICES, ids=str)
-def test_the_rule_is_the_table_of_what_was_measured(case: tuple[int, int, int, bool], processor: bool) -> None:
+def test_the_rule_is_the_table_of_what_was_measured(
+    case: tuple[int, int, int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, inputs, outputs, transposed = case
-    assert choose_product(rows, inputs, outputs, transposed=transposed) == CHOICES[case][0 if processor else 1]
+    for kind, expected in zip(PROCESSORS.values(), CHOICES[case], strict=True):
+        set_processor(monkeypatch, kind)
+        assert choose_product(rows, inputs, outputs, transposed=transposed) == expected, kind
 
 
-def test_what_autograd_records_is_a_convolution_of_many_rows_or_the_frameworks_own(processor: bool) -> None:
+def test_what_autograd_records_is_a_convolution_of_many_rows_or_the_frameworks_own(processor: Processor) -> None:
     chosen = {rows: choose_product(rows, 768, 3072, recorded=True) for rows in (1, 8, 64, 128, 1024)}
-    many = "rows_image" if processor else "linear"
+    many = "rows_image" if processor.convolves_well else "linear"
     assert chosen == {1: "linear", 8: "linear", 64: "linear", 128: many, 1024: many}
 
 
-def test_a_single_thread_does_without_convolutions(monkeypatch: pytest.MonkeyPatch, processor: bool) -> None:
+def test_a_single_thread_does_without_convolutions(monkeypatch: pytest.MonkeyPatch, processor: Processor) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     chosen = [choose_product(rows, 768, 3072) for rows in (1, 8, 1024)]
     assert chosen == ["narrow", "narrow", "linear"]
@@ -279,6 +310,12 @@ def test_forcing_a_way_is_for_what_it_can_compute(forced: Callable[[str], None])
     assert choose_product(1, 768, 768, transposed=True) == "input_slices"
     forced("rows_image")
     assert choose_product(1, 8, 8) == choose_product(5000, 8, 8, recorded=True) == "rows_image"
+    assert [convolves_constants(rows) for rows in (4, 6)] == [True, False]
+
+
+def test_constants_are_convolved_where_convolutions_are_faster(processor: Processor) -> None:
+    convolved = [rows for rows in (1, 64, 127, 128, 130, 4096) if convolves_constants(rows)]
+    assert convolved == ([128, 4096] if processor.convolves_well else [])
 
 
 def test_an_unknown_way_is_refused_and_changes_nothing(forced: Callable[[str], None]) -> None:
@@ -288,21 +325,20 @@ def test_an_unknown_way_is_refused_and_changes_nothing(forced: Callable[[str], N
     assert choose_product(5000, 8, 8) == "narrow"
 
 
-@pytest.mark.parametrize("convolves", [True, False])
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel"])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
 def test_processors_are_told_apart_by_vendor_and_capability(
-    convolves: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    vendor: str, capability: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     described = tmp_path / "cpuinfo"
-    described.write_text("vendor_id : " + ("AuthenticAMD" if convolves else "GenuineIntel"))
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    described.write_text(f"vendor_id : {vendor}")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(products, "Path", lambda _: described)
-    ask = products.prefers_convolution.__wrapped__
-    assert ask() is (convolves and torch.backends.mkldnn.is_available())
+    expected = Processor(vendor == "AuthenticAMD" and torch.backends.mkldnn.is_available(), capability == "AVX512")
+    assert products.this_processor.__wrapped__() == expected
     described.unlink()  # as where there is no /proc
-    monkeypatch.setattr(products.platform, "processor", lambda: "AMD64 Family 25, AuthenticAMD" if convolves else "")
-    assert ask() is (convolves and torch.backends.mkldnn.is_available())
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert ask() is False
+    monkeypatch.setattr(products.platform, "processor", lambda: f"Family 25, {vendor}")
+    assert products.this_processor.__wrapped__() == expected
 
 
 def test_few_rows_in_inference_read_the_weight_once(computed: list[str], other_processor: None) -> None:
@@ -364,7 +400,9 @@ PLAIN: dict[str, tuple[Tensor, Tensor]] = {
 
 
 @pytest.mark.parametrize(("rows", "weight"), PLAIN.values(), ids=PLAIN)
-def test_other_cases_use_the_plain_product(rows: Tensor, weight: Tensor, computed: list[str]) -> None:
+def test_other_cases_use_the_plain_product(
+    rows: Tensor, weight: Tensor, computed: list[str], other_processor: None
+) -> None:
     bias = drawn(weight.shape[0], seed=2).to(weight.dtype)
     with torch.no_grad():
         without, biased = linear(rows, weight), linear(rows, weight, bias)
@@ -389,16 +427,18 @@ def gradients(product: Any, rows: int, *, transposed: bool = False) -> list[Tens
     return [tensor.grad for tensor in tensors]
 
 
-def test_gradients_of_few_rows_are_those_of_the_plain_product(computed: list[str], processor: bool) -> None:
+def test_gradients_of_few_rows_are_those_of_the_plain_product(computed: list[str], processor: Processor) -> None:
     found, expected = gradients(linear, 2), gradients(F.linear, 2)
     assert computed == ["linear", "linear"]
     assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("rows", [128, 300])
-def test_gradients_of_many_rows_are_those_of_the_plain_product(rows: int, computed: list[str], processor: bool) -> None:
+def test_gradients_of_many_rows_are_those_of_the_plain_product(
+    rows: int, computed: list[str], processor: Processor
+) -> None:
     found, expected = gradients(linear, rows), gradients(F.linear, rows)
-    assert computed == ["conv2d" if processor else "linear", "linear"]
+    assert computed == ["conv2d" if processor.convolves_well else "linear", "linear"]
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-3)
 
@@ -415,7 +455,7 @@ def test_every_way_has_the_gradients_of_the_plain_product(way: str, forced: Call
 
 
 @pytest.mark.parametrize("rows", [2, 200])
-def test_autocast_is_left_its_choice(rows: int, computed: list[str], processor: bool) -> None:
+def test_autocast_is_left_its_choice(rows: int, computed: list[str], processor: Processor) -> None:
     given, weight = drawn(rows, INPUTS), drawn(OUTPUTS, INPUTS, seed=1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found = linear(given, weight)
@@ -431,7 +471,7 @@ def functions_of(graph: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("rows", [2, 200])
-def test_a_compiler_is_left_its_choice(rows: int, processor: bool) -> None:
+def test_a_compiler_is_left_its_choice(rows: int, processor: Processor) -> None:
     torch._dynamo.reset()
     given, weight, seen = drawn(rows, INPUTS), drawn(OUTPUTS, INPUTS, seed=1), []
 
@@ -457,7 +497,7 @@ class Linear(torch.nn.Module):
 
 
 @pytest.mark.parametrize("rows", [2, 200])
-def test_an_exported_program_holds_the_plain_product(rows: int, processor: bool) -> None:
+def test_an_exported_program_holds_the_plain_product(rows: int, processor: Processor) -> None:
     with torch.no_grad():
         program = torch.export.export(Linear(), (drawn(rows, INPUTS),))
     assert functions_of(program.graph) == ["aten.linear.default"]
@@ -465,9 +505,9 @@ def test_an_exported_program_holds_the_plain_product(rows: int, processor: bool)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("rows", [2, 200])
-def test_a_trace_holds_the_plain_product(rows: int, processor: bool) -> None:
+def test_a_trace_holds_the_plain_product(rows: int, processor: Processor) -> None:
     with torch.no_grad():
-        traced = torch.jit.trace(Linear(), (drawn(rows, INPUTS),))
+        traced = torch.jit.trace(Linear(), (drawn(rows, INPUTS),), check_trace=False)
     kinds = {node.kind() for node in traced.inlined_graph.nodes()}
     assert "aten::linear" in kinds
     assert not kinds & {"aten::bmm", "aten::baddbmm", "aten::conv2d", "aten::_convolution"}

@@ -6,7 +6,9 @@ MODELOUTPUTS_PRODUCT, forces one way. It is asked in eager mode on the CPU in fl
 framework's own.
 
 - On AMD processors with AVX-512, MKL leaves half of the vector unit idle and oneDNN does not: from 128 rows on the
-  product is a convolution, in inference and in training.
+  product is a convolution, in inference and in training. On those without, it is one for many rows and more outputs
+  than inputs, where the bias costs nothing.
+- Up to some hundred rows MKL shares its work out badly, and narrow products are faster.
 - For a few rows, as in each step of decoding, reading the weight is the whole cost. PyTorch's product reads it on one
   core for a single row and rearranges it for more, at 10 to 20 GB/s of the 30 to 70 that memory has; the other ways
   read it once, on all cores.
@@ -18,7 +20,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,7 @@ from .product_ways import TRANSPOSED_WAYS, WAYS, Function, constant_kernels
 
 __all__ = [
     "MAX_FEW_ROWS",
+    "Processor",
     "Product",
     "choose_product",
     "convolves_constants",
@@ -37,38 +40,49 @@ __all__ = [
     "is_freezing_weights",
     "linear",
     "multiply",
-    "prefers_convolution",
     "product_way",
+    "this_processor",
     "transposed_linear",
     "use_product",
 ]
 
 MAX_FEW_ROWS = 64
-"""Most rows for which the ways for a few rows are faster."""
+"""Most rows for which reading the weight is most of the cost."""
 
-_MIN_NUMEL = {1: 2**16, 2: 2**18}
-"""Elements of a weight below which setting up another way costs more than it saves: up to 4 rows, and more."""
+_MIN_NUMEL = {True: 2**16, False: 2**17}
+"""Elements of a weight below which setting up another way costs more than it saves: up to 4 rows, and for more."""
 
-_CONVOLUTION_ROWS = {False: 128, True: 256}
-"""Rows from which a convolution pays, by whether the weight has to be rearranged for it, as one of (in, out) has."""
+_MAX_CONVOLVED_NUMEL = 2**24
+"""Elements of a weight beyond which oneDNN's copy of it would take too much memory."""
 
-_MIN_CONVOLUTION_WIDTH = 64
+_MIN_CONVOLVED_WIDTH = 64
 
 
 # -- the rule -------------------------------------------------------------------------------------------------------
 
 
+class Processor(NamedTuple):
+    """What the rule asks about a processor."""
+
+    amd: bool
+    avx512: bool
+
+    @property
+    def convolves_well(self) -> bool:
+        """Whether oneDNN's convolutions are faster than MKL's products of any shape."""
+        return self.amd and self.avx512
+
+
 @cache
-def prefers_convolution() -> bool:
-    """Return whether oneDNN's convolutions are faster on this processor than MKL's products."""
+def this_processor() -> Processor:
+    """Return what the rule asks about the processor that this runs on."""
     backends = cast("Any", torch.backends)
-    if not backends.mkldnn.is_available() or backends.cpu.get_cpu_capability() != "AVX512":
-        return False
     try:
         description = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
         description = platform.processor()
-    return "AuthenticAMD" in description
+    amd = "AuthenticAMD" in description and backends.mkldnn.is_available()
+    return Processor(amd, backends.cpu.get_cpu_capability() == "AVX512")
 
 
 def choose_product(rows: int, inputs: int, outputs: int, *, transposed: bool = False, recorded: bool = False) -> str:
@@ -88,18 +102,32 @@ def choose_product(rows: int, inputs: int, outputs: int, *, transposed: bool = F
 
 @lru_cache(maxsize=4096)
 def _choose(rows: int, inputs: int, outputs: int, transposed: bool, recorded: bool, threads: int) -> str:
-    if rows >= _CONVOLUTION_ROWS[transposed] and min(inputs, outputs) >= _MIN_CONVOLUTION_WIDTH:
-        # A single thread's convolutions do not go to oneDNN.
-        return "rows_image" if threads > 1 and prefers_convolution() else "linear"
-    if recorded or not 0 < rows <= MAX_FEW_ROWS or inputs * outputs < _MIN_NUMEL[1 if rows <= 4 else 2]:
+    processor = this_processor()
+    # A single thread's convolutions do not go to oneDNN.
+    if threads > 1 and _convolves(rows, inputs, outputs, transposed, recorded, processor):
+        return "rows_image"
+    if recorded or not rows or inputs * outputs < _MIN_NUMEL[rows <= 4]:
         return "linear"
-    if transposed:
-        return "input_slices" if rows <= 3 else "narrow"
-    return _choose_for_few_rows(rows, inputs, outputs) if threads > 1 else "narrow"
+    if rows <= MAX_FEW_ROWS and not transposed and threads > 1:
+        return _choose_for_few_rows(rows, inputs, outputs, processor)
+    if rows <= 3 and transposed:
+        return "input_slices"
+    most = MAX_FEW_ROWS
+    if processor.amd:
+        most = 256 if inputs >= 768 and not transposed else 128
+    return "narrow" if rows <= most else "linear"
 
 
-def _choose_for_few_rows(rows: int, inputs: int, outputs: int) -> str:
-    avx512 = prefers_convolution()
+def _convolves(rows: int, inputs: int, outputs: int, transposed: bool, recorded: bool, processor: Processor) -> bool:
+    if min(inputs, outputs) < _MIN_CONVOLVED_WIDTH or inputs * outputs > _MAX_CONVOLVED_NUMEL:
+        return False
+    if processor.convolves_well:
+        return rows >= (256 if transposed else 128)
+    return processor.amd and not recorded and outputs > inputs and rows >= (512 if transposed else 384)
+
+
+def _choose_for_few_rows(rows: int, inputs: int, outputs: int, processor: Processor) -> str:
+    avx512 = processor.convolves_well
     if rows <= 4:
         if rows in (1, 4) or avx512:
             return "narrow" if avx512 and rows == 4 and inputs >= 3072 else "weight_first"
@@ -270,8 +298,9 @@ def convolves_constants(rows: int) -> bool:
 
     A compiler that does not know the shape does not know either how a convolution's result lies in memory.
     """
-    wanted = prefers_convolution() and torch.get_num_threads() > 1 if _forced is None else _forced == "rows_image"
-    return wanted and rows >= _CONVOLUTION_ROWS[False] and rows % 4 == 0
+    if _forced is not None:
+        return _forced == "rows_image" and rows % 4 == 0
+    return this_processor().convolves_well and torch.get_num_threads() > 1 and rows >= 128 and rows % 4 == 0
 
 
 def is_freezing_weights() -> bool:
@@ -281,6 +310,6 @@ def is_freezing_weights() -> bool:
 
 def _is_convolved(rows: Tensor, weight: Tensor) -> bool:
     """Return whether a compiler that lays weights out is given a convolution of rows (..., in) with (out, in)."""
-    if not _convolving or weight.dtype != torch.float32 or min(weight.shape) < _MIN_CONVOLUTION_WIDTH:
+    if not _convolving or weight.dtype != torch.float32 or min(weight.shape) < _MIN_CONVOLVED_WIDTH:
         return False
-    return rows.numel() % (4 * weight.shape[1]) == 0 and rows.numel() >= _CONVOLUTION_ROWS[False] * weight.shape[1]
+    return rows.numel() >= 128 * weight.shape[1] and rows.numel() % (4 * weight.shape[1]) == 0
