@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
+from .dropout import draws_in_bulk, drop
 from .layers import linear_layer
 from .plain import PackedModule, apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
 from .results import trimmed
@@ -144,7 +145,7 @@ def attend(
         value: like the key.
         mask: which keys are seen.
         dropout: probability of dropping a weight.
-        with_weights: also return the weights; without them a fused kernel runs.
+        with_weights: also return the weights; without them, and without dropout on the CPU, a fused kernel runs.
         scale: s; 1 / √D where not passed.
 
     Returns:
@@ -157,7 +158,7 @@ def attend(
         return context.reshape(query.shape), None
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if not with_weights:
+    if not with_weights and not (dropout and draws_in_bulk(query)):
         context = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal, scale=scale
         )
@@ -169,8 +170,8 @@ def attend(
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(-1).to(value.dtype)
-    dropped = F.dropout(weights, dropout) if dropout else weights
-    return torch.matmul(dropped, value), weights
+    dropped = drop(weights, dropout) if dropout else weights
+    return torch.matmul(dropped, value), weights if with_weights else None
 
 
 PositionEmbeddings = tuple[Tensor, Tensor]

@@ -118,9 +118,9 @@ def _compiler_errors() -> tuple[type[Exception], ...]:
 def compile_for_inference(model: PreTrainedModel[Any]) -> CompiledModel:
     """Compile a model for inference on the CPU: weights become constants, laid out as products read them best.
 
-    The first call with new shapes compiles, which takes some ten seconds; later ones are faster than eager. The
-    weights must not change afterwards: those of linear layers are copies then, others are not. Outputs are of the same
-    classes, values equal to 1e-5.
+    The first call with new shapes compiles, which takes up to half a minute; later ones are faster than eager. The
+    weights must not change afterwards: those of linear layers are copies then, in memory of their own, others are not.
+    Outputs are of the same classes, values equal to 1e-5.
 
     Args:
         model: any model of this library; it is put into evaluation mode.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..architectures.layers import LayerSettings
 from ..errors import InputError, nearest
+from .dropout import drop
 from .plain import PackedModule, apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
 from .products import transposed_linear
 
@@ -167,7 +168,7 @@ def feed_forward(
         gate, values = apply_linears(inputs, hidden)
         inner = ACTIVATIONS[settings.activation][0](gate) * values
     if settings.activation_dropout and training:
-        inner = F.dropout(inner, settings.activation_dropout)
+        inner = drop(inner, settings.activation_dropout)
     return apply_linear(output, inner)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
+from .dropout import draws_in_bulk, drop
 from .products import is_eager_inference, is_freezing_weights, linear, multiply, product_way
 
 __all__ = [
@@ -93,8 +94,12 @@ def add_residual(update: Tensor, residual: Tensor, *producers: nn.Module) -> Ten
 
 
 def apply_dropout(module: nn.Module, states: Tensor) -> Tensor:
-    """Return `module(states)`, without the call where it changes nothing."""
-    return states if not module.training and is_plain(module, nn.Dropout) else module(states)
+    """Return `module(states)`, without the call where it changes nothing, or where `drop` is faster."""
+    if not isinstance(module, nn.Dropout) or module.inplace or not is_plain(module, nn.Dropout):
+        return module(states)
+    if not module.training:
+        return states
+    return drop(states, module.p) if draws_in_bulk(states) else module(states)
 
 
 def apply_linear(module: nn.Module, states: Tensor) -> Tensor:

@@ -52,6 +52,8 @@ MAX_FEW_ROWS = 64
 _MIN_NUMEL = {True: 2**16, False: 2**17}
 """Elements of a weight below which setting up another way costs more than it saves: up to 4 rows, and for more."""
 
+_MIN_NUMEL_OF_ONE_THREAD = 2**19
+
 _MAX_CONVOLVED_NUMEL = 2**24
 """Elements of a weight beyond which oneDNN's copy of it would take too much memory."""
 
@@ -106,14 +108,15 @@ def _choose(rows: int, inputs: int, outputs: int, transposed: bool, recorded: bo
     # A single thread's convolutions do not go to oneDNN.
     if threads > 1 and _convolves(rows, inputs, outputs, transposed, recorded, processor):
         return "rows_image"
-    if recorded or not rows or inputs * outputs < _MIN_NUMEL[rows <= 4]:
+    least = _MIN_NUMEL[rows <= 4] if threads > 1 else _MIN_NUMEL_OF_ONE_THREAD
+    if recorded or not rows or inputs * outputs < least:
         return "linear"
     if rows <= MAX_FEW_ROWS and not transposed and threads > 1:
         return _choose_for_few_rows(rows, inputs, outputs, processor)
     if rows <= 3 and transposed:
         return "input_slices"
     most = MAX_FEW_ROWS
-    if processor.amd:
+    if processor.amd and threads > 1:
         most = 256 if inputs >= 768 and not transposed else 128
     return "narrow" if rows <= most else "linear"
 
