@@ -156,7 +156,7 @@ def test_dropout_is_called_where_it_acts_or_is_watched(called: list[str]) -> Non
     assert called == ["Dropout"] * 2
 
 
-OUTPUTS = 2**18 // WIDTH
+OUTPUTS = 2**19 // WIDTH
 """Of a weight that is large enough for a product of few rows."""
 
 
