@@ -299,7 +299,7 @@ def test_a_model_takes_outputs():
     assert history[1] < history[0]
     output = model.predict(given, batch_size=4, verbose=0)
     assert type(output) is Scored
-    np.testing.assert_allclose(output.logits, model.score(2 * X), rtol=1e-5)
+    np.testing.assert_allclose(output.logits, model.score(2 * X), rtol=1e-5, atol=1e-6)
 
 
 # -- prediction -----------------------------------------------------------------------------------------------------
