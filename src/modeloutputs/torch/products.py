@@ -113,7 +113,7 @@ def _choose(rows: int, inputs: int, outputs: int, transposed: bool, recorded: bo
         return "linear"
     if rows <= MAX_FEW_ROWS and not transposed and threads > 1:
         return _choose_for_few_rows(rows, inputs, outputs, processor)
-    if rows <= 3 and transposed:
+    if transposed and (rows <= 3 or (rows == 4 and inputs >= 3072 and not processor.convolves_well)):
         return "input_slices"
     most = MAX_FEW_ROWS
     if processor.amd and threads > 1:
@@ -130,18 +130,16 @@ def _convolves(rows: int, inputs: int, outputs: int, transposed: bool, recorded:
 
 
 def _choose_for_few_rows(rows: int, inputs: int, outputs: int, processor: Processor) -> str:
-    avx512 = processor.convolves_well
+    if processor.convolves_well:
+        return "weight_first" if rows <= 3 or (rows == 4 and inputs < 3072) else "narrow"
+    if outputs >= 8192:  # a vocabulary
+        return "weight_first" if rows == 1 else "weight_image"
     if rows <= 4:
-        if rows in (1, 4) or avx512:
-            return "narrow" if avx512 and rows == 4 and inputs >= 3072 else "weight_first"
-        if rows == 3 and outputs >= 8192:
-            return "weight_image"
-        return "weight_first" if rows == 2 and (inputs < 768 or outputs >= 8192) else "narrow"
-    if avx512:
-        return "narrow"
-    long = inputs >= 1536
-    image = rows % 16 == 0 if long else inputs >= 512 and (outputs >= 8192 or outputs >= 2 * inputs)
-    return "weight_image" if image else "narrow"
+        first = inputs < 3072 if rows == 1 else rows == 4 or inputs < (768 if rows == 2 else 512)
+        return "weight_first" if first else "narrow"
+    if inputs >= 1536:
+        return "weight_image" if rows % 16 == 0 and outputs >= 512 else "narrow"
+    return "weight_image" if inputs >= 512 and outputs >= 2 * inputs else "narrow"
 
 
 _forced: str | None = None
