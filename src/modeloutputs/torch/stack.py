@@ -280,12 +280,12 @@ class Stack(nn.ModuleList):
         context: LayerContext,
         final_norm: nn.Module | None,
     ) -> StackResult:
-        states, presents = runner.run(hidden, context, call.keep_hidden[1:])
-        result = cast("Tensor", states[-1]) if states else hidden
+        after, presents = runner.run(hidden, context, call.keep_hidden[1:])
+        states = [hidden, *after]
+        result = cast("Tensor", states[-1])
         if final_norm is not None:
-            result = final_norm(result)
-        kept = (hidden, *states[:-1], result) if call.keep_hidden[-1] else (hidden, *states[:-1], None)
-        kept = kept if call.keep_hidden[0] else (None, *kept[1:])
+            states[-1] = result = final_norm(result)
+        kept = tuple(state if keep else None for state, keep in zip(states, call.keep_hidden, strict=True))
         cache = _extended_cache(call, context, presents)
         return StackResult(result, kept if any(call.keep_hidden) else None, past_key_values=cache)
 

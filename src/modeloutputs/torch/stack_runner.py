@@ -60,7 +60,8 @@ class _Seen(NamedTuple):
     def of(cls, module: nn.Module) -> "_Seen":
         """Look at a module."""
         own = module.__dict__
-        tensors = [(name, tensor, 0 if tensor is None else tensor.data_ptr()) for name, tensor in _parameters(own)]
+        held: dict[str, Tensor | None] = own["_parameters"]
+        tensors = [(name, tensor, 0 if tensor is None else tensor.data_ptr()) for name, tensor in held.items()]
         return cls(own, _tells(own), dict(own["_modules"]), tensors)
 
     def is_current(self) -> bool:
@@ -75,10 +76,6 @@ class _Seen(NamedTuple):
             if held.get(name) is not tensor or (tensor is not None and tensor.data_ptr() != address):
                 return False
         return True
-
-
-def _parameters(own: dict[str, Any]) -> Sequence[tuple[str, Tensor | None]]:
-    return list(own["_parameters"].items())
 
 
 def _tells(own: dict[str, Any]) -> bool:
