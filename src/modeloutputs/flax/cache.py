@@ -113,6 +113,11 @@ class CacheLayout(NamedTuple):
         if count != len(self.blocks):
             raise InputError(f"past_key_values has {count} layers, and this model {len(self.blocks)}")
 
+    def without_encoder(self, collection: Any) -> Any:
+        """Return a collection without an encoder's keys: they come with the first call."""
+        flat = cast("dict[_Path, Array]", flatten_dict(collection))
+        return unflatten_dict({path: array for path, array in flat.items() if path[-1] not in _CROSS})
+
     def to_layers(self, collection: Any) -> FlaxCache:
         """Return a collection as a `FlaxCache`."""
         flat = cast("dict[_Path, Array]", flatten_dict(collection))

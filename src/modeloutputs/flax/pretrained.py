@@ -27,7 +27,7 @@ from .calls import Arrays
 from .outputs import FlaxBaseModelOutputWithPast
 from .weights import ParamPath, export_params, import_params, open_arrays, unflatten
 
-__all__ = ["FlaxPreTrainedModel"]
+__all__ = ["FlaxPreTrainedModel", "has_values"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
@@ -304,6 +304,7 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
         flags: Mapping[str, Any],
         return_dict: bool | None,
         past: Any = None,
+        method: str | None = None,
     ) -> Any:
         """Return the module's output.
 
@@ -315,6 +316,7 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             flags: `output_hidden_states` and `output_attentions`; None for the configuration's.
             return_dict: as requested; None for the configuration's.
             past: a cache, or None.
+            method: name of the module's method that is called, in place of its call.
 
         Raises:
             InputError: an input that the model has no use for, or of wrong shape, dtype or range.
@@ -330,6 +332,7 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             **{name: _frozen(getattr(config, name) if value is None else value) for name, value in flags.items()},
             "return_dict": config.return_dict if return_dict is None else return_dict,
             "deterministic": not train,
+            **({} if method is None else {"method": method}),
         }
         params = self.params if params is None else params
         rng = dropout_rng if train else None
@@ -371,17 +374,15 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
         """
         if not self._keeps_cache:
             raise InputError(f"{type(self).__name__} keeps no cache: it is no decoder, or one without past_key_values")
-        return CacheLayout.of(self._empty_cache(1, 1, with_encoder=True))
+        return CacheLayout.of(self._cache_shapes(1, 1))
 
     @property
     def _keeps_cache(self) -> bool:
         return self.keeps_cache and (self.config.is_decoder or self.config.causal or self.config.is_encoder_decoder)
 
-    def _empty_cache(self, rows: int, room: int, *, with_encoder: bool = False) -> Any:
+    def _cache_shapes(self, rows: int, room: int) -> Any:
         """Return shapes and dtypes of the arrays of a collection."""
         inputs = self._dummy_inputs((rows, room))
-        if not with_encoder:  # its keys come with the first call
-            inputs.pop("encoder_hidden_states", None)
         return jax.eval_shape(lambda key: self.module.init(key, **inputs, init_cache=True)["cache"], self.key)
 
     def init_cache(self, batch_size: int, max_length: int) -> Any:
@@ -391,9 +392,8 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             InputError: the model keeps no cache.
         """
         layout = self.cache_layout
-        shapes = self._empty_cache(batch_size, max_length)
-        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return layout.to_names(empty) if self._names_cache else layout.to_layers(empty)
+        shapes = self._cache_shapes(batch_size, max_length)
+        return self._cache_of(layout.without_encoder(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)))
 
     def _cache_of(self, collection: Any) -> Any:
         return self.cache_layout.to_names(collection) if self._names_cache else self.cache_layout.to_layers(collection)
@@ -427,19 +427,25 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             room: positions that the cache has room for; None without one.
         """
         config: Any = self.config
-        ids = facts(inputs["input_ids"])
-        check_ids(ids, config.vocab_size, "input_ids")
-        rows, length = ids.shape
-        check_length(length, 0, config.max_position_embeddings)
-        if "position_ids" in inputs:
-            check_position_ids(facts(inputs["position_ids"]), config.max_position_embeddings, rows, length)
+        self._check_tokens(inputs, config.num_attention_heads, room=room)
+        ids = inputs["input_ids"]
         if "token_type_ids" in inputs:
-            check_ids(facts(inputs["token_type_ids"]), config.type_vocab_size, "token_type_ids", (rows, length))
-        if "attention_mask" in inputs:
-            check_mask(inputs["attention_mask"], rows, length, config.num_attention_heads, room)
+            check_ids(facts(inputs["token_type_ids"]), config.type_vocab_size, "token_type_ids", tuple(ids.shape))
         for name in ("encoder_hidden_states", "encoder_attention_mask"):
             if name in inputs and not config.add_cross_attention:
                 raise InputError(f"{name} was passed to a model without cross-attention; set config.add_cross_attention")
+
+    def _check_tokens(self, inputs: Arrays, heads: int, prefix: str = "", room: int | None = None) -> None:
+        """Refuse invalid ids, positions and masks, those of the arguments that begin with `prefix`."""
+        config: Any = self.config
+        ids = facts(inputs[f"{prefix}input_ids"])
+        check_ids(ids, config.vocab_size, f"{prefix}input_ids")
+        rows, length = ids.shape
+        check_length(length, 0, config.max_position_embeddings if room is None else room)
+        if f"{prefix}position_ids" in inputs:
+            check_position_ids(facts(inputs[f"{prefix}position_ids"]), config.max_position_embeddings, rows, length)
+        if f"{prefix}attention_mask" in inputs:
+            check_mask(inputs[f"{prefix}attention_mask"], rows, length, heads, room)
 
 
 def facts(array: Any) -> Facts:
@@ -447,7 +453,7 @@ def facts(array: Any) -> Facts:
     dtype = np.dtype(array.dtype)
     kind = "floating" if jnp.issubdtype(dtype, jnp.floating) else "index" if dtype.kind in "iu" else "other"
     bounds = None
-    if kind == "index" and array.size and _has_values(array):
+    if kind == "index" and array.size and has_values(array):
         values = np.asarray(array)
         bounds = (values.min().item(), values.max().item())
     return Facts(tuple(array.shape), array.dtype, kind, bounds)
@@ -485,7 +491,8 @@ def _can_compile(*trees: Any) -> bool:
     return all(isinstance(leaf, _ARRAYS) and not isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
-def _has_values(array: Any) -> bool:
+def has_values(array: Any) -> bool:
+    """Return whether an array's values are known, and read at no cost: not in a trace, nor on an accelerator."""
     if isinstance(array, np.ndarray):
         return True
     return not isinstance(array, jax.core.Tracer) and {d.platform for d in array.devices()} == {"cpu"}
@@ -508,7 +515,7 @@ def _as_array(name: str, value: Any) -> Any:
 
 def _hides_nothing(name: str, value: Any) -> bool:
     """Return whether a mask is known to hide nothing; it is left out then, and costs nothing."""
-    return name == "attention_mask" and _has_values(value) and bool((np.asarray(value) != 0).all())
+    return name.endswith("attention_mask") and has_values(value) and bool((np.asarray(value) != 0).all())
 
 
 def _frozen(selection: Any) -> Any:
