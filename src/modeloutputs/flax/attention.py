@@ -9,15 +9,15 @@ Blocks that attend to an encoder have `cross_key` and `cross_value` (B, kv_heads
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from ..architectures.layers import AttentionPaths
 from .layers import Layout, leaf
+from .libraries import jax, jnp
 
 __all__ = [
     "Attention",
@@ -212,7 +212,7 @@ class Attention(nn.Module):
         """Return projections of states (B, S, hidden), each (B, heads, S, D)."""
         width = self.layout.settings.head_width
         names = dict.fromkeys(name for name, _ in projections)
-        results = [cast("Any", getattr(self, name))(states) for name in names]
+        results = [getattr(self, name)(states) for name in names]
         if len(results) < len(projections):  # slices of one matrix
             ends = [sum(heads * width for _, heads in projections[: i + 1]) for i in range(len(projections) - 1)]
             results = jnp.split(results[0], ends, -1)
@@ -221,9 +221,7 @@ class Attention(nn.Module):
             for result, (_, heads) in zip(results, projections, strict=True)
         ]
 
-    def __call__(
-        self, hidden: Array, context: AttentionContext, flags: CallFlags = CallFlags()
-    ) -> tuple[Array, Array]:
+    def __call__(self, hidden: Array, context: AttentionContext, flags: CallFlags) -> tuple[Array, Array]:
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions.
 
         Returns:
@@ -258,12 +256,12 @@ class Attention(nn.Module):
             value,
             bias,
             scale=settings.scale(self.index),
-            dropout=(lambda it: self.attention_dropout(it, deterministic=False)) if drops else None,
+            dropout=partial(self.attention_dropout, deterministic=False) if drops else None,
             head_mask=None if context.head_mask is None else context.head_mask[self.index],
         )
         hidden = jnp.swapaxes(attended, 1, 2).reshape(query.shape[0], query.shape[2], -1)
         if self.projects:
-            hidden = cast("Any", getattr(self, leaf(self.paths.output)))(hidden)
+            hidden = getattr(self, leaf(self.paths.output))(hidden)
         return hidden, weights
 
     def _append(self, key: Array, value: Array, start: Array | None, creates: bool) -> tuple[Array, Array]:
@@ -295,16 +293,17 @@ class Attention(nn.Module):
 
 def _write_at(room: Array, new: Array, start: Array) -> Array:
     """Write (B, Q, heads, D) into (B, room, heads, D), each row from its own start (B,)."""
-    new = new.astype(room.dtype)
-    return jax.vmap(lambda row, piece, at: jax.lax.dynamic_update_slice(row, piece, (at, 0, 0)))(room, new, start)
+
+    def write(row: Array, piece: Array, at: Array) -> Array:
+        return jax.lax.dynamic_update_slice(row, piece, (at, 0, 0))
+
+    return jax.vmap(write)(room, new.astype(room.dtype), start)
 
 
 class CrossAttention(Attention):
     """Multi-head attention of a sequence to an encoder's output; its keys and values are cached. See `Attention`."""
 
-    def __call__(
-        self, hidden: Array, context: AttentionContext, flags: CallFlags = CallFlags()
-    ) -> tuple[Array, Array]:
+    def __call__(self, hidden: Array, context: AttentionContext, flags: CallFlags) -> tuple[Array, Array]:
         """Attend from `hidden` (B, Q, hidden) to the encoder's positions E; weights are (B, H, Q, E)."""
         projections = self._projections()
         (query,) = self.project(hidden, projections[:1])

@@ -4,9 +4,8 @@ Of an encoder-decoder's arguments, those without prefix are the encoder's and th
 take positions from their masks.
 """
 
-from typing import Any
+from typing import Any, cast
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
@@ -17,6 +16,7 @@ from ..architectures.selection import LayerSelection
 from ..errors import InputError
 from .calls import StackCall, as_requested
 from .layers import Layout
+from .libraries import jnp
 from .outputs import (
     FlaxBaseModelOutput,
     FlaxBaseModelOutputWithPastAndCrossAttentions,
@@ -93,12 +93,12 @@ class _BartStack(nn.Module):
     ) -> StackResult:
         """Return the states of all positions; options are those of `StackCall.of`."""
         call = StackCall.of(self, input_ids, attention_mask, position_ids, layers=self.count(), **options)
-        hidden = self.token_table(input_ids)
+        hidden = cast("Any", self.token_table(input_ids))
         if self.config.scale_embedding:
             hidden = hidden * jnp.asarray(self.config.d_model**0.5, hidden.dtype)
         norm: Any = self.layernorm_embedding
         hidden = norm(hidden + self.embed_positions(call.positions + UNUSED_POSITIONS))
-        hidden = self.dropout(hidden, deterministic=call.flags.deterministic)
+        hidden = cast("Any", self.dropout)(hidden, deterministic=call.flags.deterministic)
         return self.layers(hidden, call.context, call.flags, call.kept)
 
 

@@ -1,8 +1,7 @@
 """BERT (Devlin et al., 2019): a bidirectional encoder, or a decoder with cross-attention and cache."""
 
-from typing import Any
+from typing import Any, cast
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
@@ -13,6 +12,7 @@ from ..architectures.selection import LayerSelection
 from .attention import Attention, AttentionContext, CallFlags, CrossAttention
 from .calls import Arrays, StackCall, as_requested, first_rows
 from .layers import Layout, activation
+from .libraries import jnp
 from .outputs import FlaxBaseModelOutputWithPooling
 from .pretrained import FlaxPreTrainedModel
 from .stack import LayerResult, Stack, StackResult, has_encoder
@@ -47,7 +47,7 @@ class FlaxBertEmbeddings(nn.Module):
         """Embed (B, S) tokens into (B, S, hidden)."""
         words, types = self.word_embeddings(input_ids), self.token_type_embeddings(token_type_ids)
         hidden = self.LayerNorm(words + types + self.position_embeddings(position_ids))
-        return self.dropout(hidden, deterministic=deterministic)
+        return cast("Any", self.dropout)(hidden, deterministic=deterministic)
 
 
 class FlaxBertSelfOutput(nn.Module):
@@ -78,7 +78,9 @@ class FlaxBertAttention(nn.Module):
 
     def setup(self) -> None:
         """Make the block."""
-        kind, paths = (CrossAttention, self.paths.cross_attention) if self.crosses else (Attention, self.paths.attention)
+        kind, paths = (
+            (CrossAttention, self.paths.cross_attention) if self.crosses else (Attention, self.paths.attention)
+        )
         assert paths is not None  # BERT has both
         self.self = kind(self.layout, paths, self.index, projects=False)
         self.output = FlaxBertSelfOutput(self.layout)

@@ -1,8 +1,7 @@
 """BERT's heads, for the tasks that the paper or its users train it for. Arguments: see `modeloutputs.flax.calls`."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
@@ -13,6 +12,7 @@ from ..output import ModelOutput
 from .bert import FlaxBertModule, FlaxBertPreTrainedModel, bert_layout
 from .calls import Arrays, as_requested
 from .layers import activation
+from .libraries import initializers, jnp
 from .outputs import (
     FlaxCausalLMOutputWithCrossAttentions,
     FlaxMaskedLMOutput,
@@ -75,7 +75,7 @@ class FlaxBertLMPredictionHead(nn.Module):
         self.transform = FlaxBertPredictionHeadTransform(config, self.dtype)
         if not config.tie_word_embeddings:
             self.decoder = bert_layout(config, self.dtype).linear(config.vocab_size, bias=False)
-        self.bias = self.param("bias", nn.initializers.zeros, (config.vocab_size,))
+        self.bias: Any = cast("Any", self).param("bias", initializers.zeros, (config.vocab_size,))
 
     def __call__(self, hidden: Array, embeddings: nn.Embed) -> Array:
         """Map (B, S, hidden) to (B, S, vocab)."""
@@ -268,15 +268,15 @@ class FlaxBertForMultipleChoiceModule(_BertClassifierModule):
         attention_mask: Array | None = None,
         token_type_ids: Array | None = None,
         position_ids: Array | None = None,
-        head_mask: Array | None = None,
+        *others: Any,
+        return_dict: bool = True,
         **options: Any,
     ) -> Any:
         """Return the output for inputs (B, C, S); states and attentions have B x C rows."""
         batch, choices = input_ids.shape[:2]
         given = (input_ids, attention_mask, token_type_ids, position_ids)
-        flat = (None if array is None else array.reshape(-1, *array.shape[2:]) for array in given)
-        return_dict = options.pop("return_dict", True)
-        output: Any = super().__call__(*flat, head_mask, **options)  # pyright: ignore[reportArgumentType]
+        flat = [None if array is None else array.reshape(-1, *array.shape[2:]) for array in given]
+        output: Any = cast("Any", super()).__call__(*flat, *others, **options)
         output.logits = output.logits.reshape(batch, choices)
         return as_requested(output, return_dict)
 
@@ -356,9 +356,7 @@ class FlaxBertForMultipleChoice(FlaxBertPreTrainedModel):
     def _check(self, inputs: Arrays, room: int | None = None) -> None:
         shape = tuple(inputs["input_ids"].shape)
         if len(shape) != 3:
-            raise InputError(
-                f"the input of a multiple-choice model has shape {shape}; expected (batch, choices, seq)"
-            )
+            raise InputError(f"the input of a multiple-choice model has shape {shape}; expected (batch, choices, seq)")
         super()._check({
             name: array.reshape(-1, *array.shape[2:]) if array.ndim > 2 else array for name, array in inputs.items()
         })  # fmt: skip

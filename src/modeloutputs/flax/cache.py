@@ -12,16 +12,13 @@ Both have room for a fixed number of positions, so that every step of decoding h
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self, cast
 
-import jax
-import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from ..errors import InputError
+from .libraries import Path, flatten, jax, jnp, unflatten
 
 __all__ = ["CacheLayout", "FlaxCache"]
 
-_Path = tuple[str, ...]
 _SELF, _CROSS = ("cached_key", "cached_value"), ("cross_key", "cross_value")
 
 
@@ -58,18 +55,19 @@ class FlaxCache(tuple[tuple[Array, ...], ...]):
 class CacheLayout(NamedTuple):
     """Where the arrays of a model's cache lie in the collection."""
 
-    blocks: list[_Path]
+    blocks: list[Path]
     """Of each layer's attention to the sequence itself."""
-    cross_blocks: list[_Path]
+    cross_blocks: list[Path]
     """Of each layer's attention to an encoder, or empty."""
-    index: _Path
+    filled: Path
+    """Of the number of filled positions."""
 
     @classmethod
     def of(cls, collection: Any) -> "CacheLayout":
         """Find the arrays in a collection."""
-        paths = cast("list[_Path]", list(flatten_dict(collection)))
+        paths = list(flatten(collection))
 
-        def blocks(name: str) -> list[_Path]:
+        def blocks(name: str) -> list[Path]:
             return sorted((path[:-1] for path in paths if path[-1] == name), key=_layer)
 
         (index,) = (path for path in paths if path[-1] == "cache_index")
@@ -85,26 +83,25 @@ class CacheLayout(NamedTuple):
             flat = self._from_layers(past)
         elif isinstance(past, Mapping) and "cache_index" in past:
             flat = self._from_names(cast("Mapping[str, Array]", past))
-        elif isinstance(past, Mapping) and past:
+        elif isinstance(past, Mapping) and len(cast("Any", past)):
             return cast("Any", past)
         else:
-            raise InputError(
-                f"past_key_values is a {type(past).__name__}; expected what init_cache or the call before returned"
-            )
-        return unflatten_dict(flat)
+            kind = type(cast("Any", past)).__name__
+            raise InputError(f"past_key_values is a {kind}; expected what init_cache or the call before returned")
+        return unflatten(flat)
 
-    def _from_layers(self, past: FlaxCache) -> dict[_Path, Array]:
+    def _from_layers(self, past: FlaxCache) -> dict[Path, Array]:
         self._check_count(len(past))
-        flat: dict[_Path, Array] = {self.index: past.cache_index}
+        flat: dict[Path, Array] = {self.filled: past.cache_index}
         for i, layer in enumerate(past):
             flat |= {(*self.blocks[i], name): jnp.swapaxes(it, 1, 2) for name, it in zip(_SELF, layer[:2], strict=True)}
             if len(layer) > 2:
                 flat |= {(*self.cross_blocks[i], name): it for name, it in zip(_CROSS, layer[2:], strict=True)}
         return flat
 
-    def _from_names(self, past: Mapping[str, Array]) -> dict[_Path, Array]:
+    def _from_names(self, past: Mapping[str, Array]) -> dict[Path, Array]:
         self._check_count(sum(name.endswith(".cached_key") for name in past))
-        flat: dict[_Path, Array] = {self.index: past["cache_index"]}
+        flat: dict[Path, Array] = {self.filled: past["cache_index"]}
         for i, block in enumerate(self.blocks):
             flat |= {(*block, name): past[f"layers.{i}.{name}"] for name in _SELF}
         return flat
@@ -115,26 +112,26 @@ class CacheLayout(NamedTuple):
 
     def without_encoder(self, collection: Any) -> Any:
         """Return a collection without an encoder's keys: they come with the first call."""
-        flat = cast("dict[_Path, Array]", flatten_dict(collection))
-        return unflatten_dict({path: array for path, array in flat.items() if path[-1] not in _CROSS})
+        flat = flatten(collection)
+        return unflatten({path: array for path, array in flat.items() if path[-1] not in _CROSS})
 
     def to_layers(self, collection: Any) -> FlaxCache:
         """Return a collection as a `FlaxCache`."""
-        flat = cast("dict[_Path, Array]", flatten_dict(collection))
+        flat = flatten(collection)
         layers: list[tuple[Array, ...]] = []
         for i, block in enumerate(self.blocks):
             layer = [jnp.swapaxes(flat[*block, name], 1, 2) for name in _SELF]
             if self.cross_blocks:
                 layer += [flat[path] for name in _CROSS if (path := (*self.cross_blocks[i], name)) in flat]
             layers.append(tuple(layer))
-        return FlaxCache(layers, flat[self.index])
+        return FlaxCache(layers, flat[self.filled])
 
     def to_names(self, collection: Any) -> dict[str, Array]:
         """Return a collection as a flat dict."""
-        flat = cast("dict[_Path, Array]", flatten_dict(collection))
+        flat = flatten(collection)
         named = {f"layers.{i}.{name}": flat[*block, name] for i, block in enumerate(self.blocks) for name in _SELF}
-        return {**named, "cache_index": flat[self.index]}
+        return {**named, "cache_index": flat[self.filled]}
 
 
-def _layer(path: _Path) -> int:
+def _layer(path: Path) -> int:
     return next(int(name) for name in path if name.isdecimal())

@@ -18,15 +18,15 @@
 Values are checked before anything is computed, where they are known: in a trace only shapes and dtypes are.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from ..architectures.selection import LayerSelection, select_layers
 from ..output import ModelOutput
 from .attention import AttentionContext, CallFlags, positions_from_mask
+from .libraries import jnp
 from .stack import Kept
 
 __all__ = ["Arrays", "StackCall", "as_requested", "first_rows", "last_rows"]
@@ -87,10 +87,9 @@ class StackCall(NamedTuple):
         first: Array | int = 0 if start is None else start
         if position_ids is None:
             position_ids = positions_from_mask(_mask_of_room(attention_mask, start, length), first, length)
-        if position_ids is None:
-            position_ids = jnp.broadcast_to(jnp.reshape(jnp.asarray(first), (-1, 1)) + jnp.arange(length), (rows, length))
+        following = jnp.reshape(jnp.asarray(first), (-1, 1)) + jnp.arange(length)
         return cls(
-            position_ids,
+            jnp.broadcast_to(following, (rows, length)) if position_ids is None else position_ids,
             AttentionContext(
                 attention_mask, encoder_hidden_states, encoder_attention_mask, head_mask=head_mask, start=start
             ),
@@ -103,12 +102,12 @@ class StackCall(NamedTuple):
 
 
 def _advance_cache(module: nn.Module, rows: int, length: int, init_cache: bool) -> Array | None:
-    """Return the filled positions (B,) of the cache before this call, and count those of this call; None without one."""
+    """Return the filled positions (B,) of the cache before this call, None without one; count those of this call."""
     if init_cache:
         module.put_variable("cache", "cache_index", jnp.zeros((rows,), jnp.int32))
     if init_cache or not module.has_variable("cache", "cache_index"):
         return None
-    index: Any = module.get_variable("cache", "cache_index")
+    index: Any = cast("Any", module).get_variable("cache", "cache_index")
     module.put_variable("cache", "cache_index", index + length)
     return jnp.broadcast_to(index, (rows,))
 

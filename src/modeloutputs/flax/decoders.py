@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
@@ -12,6 +11,7 @@ from ..output import ModelOutput
 from .attention import Rotary
 from .calls import Arrays, StackCall, as_requested, last_rows
 from .layers import Layout
+from .libraries import jnp
 from .pretrained import ConfigType, FlaxPreTrainedModel
 from .stack import Stack, StackResult
 
@@ -207,5 +207,3 @@ class FlaxDecoderModel(FlaxPreTrainedModel[ConfigType]):
         arrays: Arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
         flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         return self._call(arrays, params, dropout_rng, train, flags, return_dict, past_key_values)
-
-

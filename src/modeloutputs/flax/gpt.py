@@ -1,5 +1,7 @@
 """GPT (Radford et al., 2018): a decoder that keeps no cache."""
 
+from typing import Any, cast
+
 from flax import linen as nn
 from jax import Array
 
@@ -38,7 +40,7 @@ class FlaxOpenAIGPTModule(DecoderModule):
     def embed(self, input_ids: Array, positions: Array, deterministic: bool) -> Array:
         """Embed tokens (B, S) at positions (B, S) into (B, S, hidden)."""
         hidden = self.tokens_embed(input_ids) + self.positions_embed(positions)
-        return self.drop(hidden, deterministic=deterministic)
+        return cast("Any", self.drop)(hidden, deterministic=deterministic)
 
     @property
     def token_table(self) -> nn.Embed:

@@ -1,6 +1,6 @@
 """GPT-2 (Radford et al., 2019): a decoder, with cross-attention where configured."""
 
-from typing import Any
+from typing import Any, cast
 
 from flax import linen as nn
 from jax import Array
@@ -46,7 +46,7 @@ class FlaxGPT2Module(DecoderModule):
 
     def embed(self, input_ids: Array, positions: Array, deterministic: bool) -> Array:
         """Embed tokens (B, S) at positions (B, S) into (B, S, hidden)."""
-        return self.drop(self.wte(input_ids) + self.wpe(positions), deterministic=deterministic)
+        return cast("Any", self.drop)(self.wte(input_ids) + self.wpe(positions), deterministic=deterministic)
 
     @property
     def token_table(self) -> nn.Embed:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from ..architectures.layers import FeedForwardPaths, LayerSettings
 from ..errors import InputError, nearest
+from .libraries import initializers, jax, jnp
 
 __all__ = [
     "ACTIVATIONS",
@@ -66,12 +65,13 @@ class Conv1D(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Map (..., in) to (..., out)."""
-        kernel: Any = self.param("kernel", nn.initializers.normal(self.init_std), (self.features, inputs.shape[-1]))
+        module = cast("Any", self)
+        kernel = module.param("kernel", initializers.normal(self.init_std), (self.features, inputs.shape[-1]))
         inputs, kernel = jnp.asarray(inputs, self.dtype), jnp.asarray(kernel, self.dtype)
         product = jax.lax.dot_general(inputs, kernel, (((inputs.ndim - 1,), (1,)), ((), ())))
         if not self.use_bias:
             return product
-        bias: Any = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = module.param("bias", initializers.zeros, (self.features,))
         return product + jnp.asarray(bias, self.dtype)
 
 
@@ -89,7 +89,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
         """Map (..., width) to (..., width)."""
-        weight: Any = self.param("weight", nn.initializers.ones, (hidden.shape[-1],))
+        weight: Any = cast("Any", self).param("weight", initializers.ones, (hidden.shape[-1],))
         wide = jnp.asarray(hidden, jnp.promote_types(hidden.dtype, jnp.float32))
         normal = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.epsilon)
         return jnp.asarray(weight, self.dtype) * jnp.asarray(normal, self.dtype)
@@ -109,9 +109,7 @@ class Layout:
         """Return a linear layer."""
         if self.settings.transposed_weights:
             return Conv1D(features, bias, self.dtype, self.init_std)
-        return nn.Dense(
-            features, use_bias=bias, dtype=self.dtype, kernel_init=nn.initializers.normal(self.init_std)
-        )
+        return nn.Dense(features, use_bias=bias, dtype=self.dtype, kernel_init=initializers.normal(self.init_std))
 
     def norm(self) -> nn.Module:
         """Return a normalisation."""
@@ -124,7 +122,7 @@ class Layout:
         return nn.Embed(
             rows,
             self.settings.hidden_size,
-            embedding_init=nn.initializers.normal(self.init_std),
+            embedding_init=initializers.normal(self.init_std),
             dtype=self.dtype,
         )
 

@@ -1,43 +1,44 @@
 """The base of all models: a configuration, a linen module, and parameters; loading, saving, and compiled calls."""
 
 import dataclasses
-import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from flax.core import FrozenDict, freeze, unfreeze
-from flax.traverse_util import flatten_dict
+from flax.core import FrozenDict, freeze
 
 from ..architectures import Config
-from ..architectures.checks import Facts, check_ids, check_length, check_position_ids
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, UsageError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.shards import save_weights
-from .cache import CacheLayout, FlaxCache
-from .calls import Arrays
-from .outputs import FlaxBaseModelOutputWithPast
-from .weights import ParamPath, export_params, import_params, open_arrays, unflatten
+from .calling import CompiledCalls
+from .libraries import Path as TreePath
+from .libraries import flatten, jax, jnp, unflatten
+from .weights import export_params, import_params, open_arrays
 
-__all__ = ["FlaxPreTrainedModel", "has_values"]
+__all__ = ["FlaxPreTrainedModel"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 # Arguments of other libraries' `from_pretrained` that say how to fetch, or what is found out here.
-_IGNORED = ("from_pt", "cache_dir", "local_files_only", "token", "force_download", "use_auth_token", "trust_remote_code")
-_ARRAYS = (jax.Array, np.ndarray)
-_LOCATED = {"input_ids", "token_type_ids", "position_ids", "decoder_input_ids", "decoder_position_ids"}
+_IGNORED = (
+    "from_pt",
+    "cache_dir",
+    "local_files_only",
+    "token",
+    "force_download",
+    "use_auth_token",
+    "trust_remote_code",
+)
 
 
-class FlaxPreTrainedModel(Generic[ConfigType]):
+class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
     """Base of all models: not a linen module, but the holder of one and of its parameters.
 
     Calls outside a trace are compiled, once for each set of flags and shapes; `jit_calls = False` and
@@ -60,11 +61,8 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
     weight_names: ClassVar[WeightNames]
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
-    keeps_cache: ClassVar[bool] = True
-    """Whether a decoder of this class takes and returns `past_key_values`."""
 
     config: ConfigType
-    jit_calls: bool = True
 
     def __init__(
         self,
@@ -86,16 +84,16 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
         self.config, self.input_shape, self.key, self.dtype = config, input_shape, jax.random.PRNGKey(seed), dtype
         self._options: dict[str, Any] = dict(options)
         self._set_module()
-        self.params_shape_tree: Any = jax.eval_shape(lambda key: self._new_params(key, self.input_shape), self.key)
-        self.required_params: set[ParamPath] = set(flatten_dict(self.params_shape_tree))
+        self.params_shape_tree: Any = jax.eval_shape(partial(self._new_params, input_shape=input_shape), self.key)
+        self.required_params: set[TreePath] = set(flatten(self.params_shape_tree))
         self._params: Any = None
 
     def _set_module(self) -> None:
         try:
-            self.module: nn.Module = self.module_class(config=self.config, dtype=self.dtype, **self._options)  # pyright: ignore
+            self.module = self.module_class(config=self.config, dtype=self.dtype, **self._options)  # pyright: ignore
         except TypeError as error:
             raise InputError(f"{type(self).__name__}: {error}") from None
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._compiled = {}
 
     # -- parameters ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +112,7 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
 
     @params.setter
     def params(self, params: Any) -> None:
-        given = set(flatten_dict(unfreeze(params) if isinstance(params, FrozenDict) else params))
+        given = set(flatten(params))
         missing = self.required_params - given
         if missing:
             raise InputError(
@@ -146,11 +144,11 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             a nested dict, or a FrozenDict where `params` is one.
         """
         # As one compiled function: by itself each parameter would be compiled alone.
-        new = jax.jit(lambda key: self._new_params(key, input_shape))(rng)
+        new = jax.jit(partial(self._new_params, input_shape=input_shape))(rng)
         if params is None:
             return new
-        given = flatten_dict(unfreeze(params) if isinstance(params, FrozenDict) else params)
-        merged = unflatten({path: given.get(path, value) for path, value in flatten_dict(new).items()})
+        given = flatten(params)
+        merged = unflatten({path: given.get(path, value) for path, value in flatten(new).items()})
         return freeze(merged) if isinstance(params, FrozenDict) else merged
 
     def to_bf16(self, params: Any, mask: Any = None) -> Any:
@@ -227,9 +225,7 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
         return self.base_model_prefix in self.params_shape_tree
 
     @classmethod
-    def _settings(
-        cls, folder: Path, config: Any, overrides: Mapping[str, Any]
-    ) -> tuple[ConfigType, dict[str, Any]]:
+    def _settings(cls, folder: Path, config: Any, overrides: Mapping[str, Any]) -> tuple[ConfigType, dict[str, Any]]:
         """Return the configuration, and the options among `overrides` that the module takes."""
         kind = cast("type[ConfigType]", cls.config_class)
         overrides = {name: value for name, value in overrides.items() if name not in _IGNORED}
@@ -286,240 +282,11 @@ class FlaxPreTrainedModel(Generic[ConfigType]):
             max_shard_size: bytes beyond which the weights are split over several files with an index.
         """
         tree = self.params if params is None else params
-        tree = unfreeze(tree) if isinstance(tree, FrozenDict) else tree
         weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
         name = type(self).__name__.removeprefix("Flax")
         written = dataclasses.replace(self.config, other={**self.config.other, "architectures": [name]})
         save_weights(weights, Path(folder), max_shard_size)
         written.save_pretrained(folder)
-
-    # -- calling ------------------------------------------------------------------------------------------------------
-
-    def _call(
-        self,
-        arrays: Arrays,
-        params: Any,
-        dropout_rng: Any,
-        train: bool,
-        flags: Mapping[str, Any],
-        return_dict: bool | None,
-        past: Any = None,
-        method: str | None = None,
-    ) -> Any:
-        """Return the module's output.
-
-        Args:
-            arrays: array arguments, under the module's names.
-            params: the parameters, or None for the model's own.
-            dropout_rng: a key, or None.
-            train: apply dropout.
-            flags: `output_hidden_states` and `output_attentions`; None for the configuration's.
-            return_dict: as requested; None for the configuration's.
-            past: a cache, or None.
-            method: name of the module's method that is called, in place of its call.
-
-        Raises:
-            InputError: an input that the model has no use for, or of wrong shape, dtype or range.
-        """
-        config: Any = self.config
-        if train and dropout_rng is None:
-            raise InputError("train=True applies dropout, which needs a random key; pass dropout_rng=")
-        inputs = {name: _as_array(name, value) for name, value in arrays.items() if value is not None}
-        room = None if past is None else self._room(past)
-        self._check(inputs, room)
-        inputs = {name: value for name, value in inputs.items() if not _hides_nothing(name, value)}
-        static = {
-            **{name: _frozen(getattr(config, name) if value is None else value) for name, value in flags.items()},
-            "return_dict": config.return_dict if return_dict is None else return_dict,
-            "deterministic": not train,
-            **({} if method is None else {"method": method}),
-        }
-        params = self.params if params is None else params
-        rng = dropout_rng if train else None
-        compiles = self.jit_calls and _can_compile(params, inputs, rng, past)
-        run = self._compiled_call(static) if compiles else self._plain(static)
-        return run(params, inputs, rng, past)
-
-    def _plain(self, static: Mapping[str, Any]) -> Callable[..., Any]:
-        return_dict = static["return_dict"]
-        static = {**static, "return_dict": True}
-
-        def run(params: Any, inputs: Arrays, rng: Any, past: Any) -> Any:
-            rngs = {} if rng is None else {"dropout": rng}
-            variables = {"params": params}
-            if past is None:
-                output: Any = self.module.apply(variables, **inputs, rngs=rngs, **static)
-            else:
-                variables["cache"] = self.cache_layout.to_collection(past)
-                output, changed = self.module.apply(variables, **inputs, rngs=rngs, mutable=["cache"], **static)
-                output.past_key_values = self._cache_of(changed["cache"])
-            return output if return_dict else output.to_tuple()
-
-        return run
-
-    def _compiled_call(self, static: Mapping[str, Any]) -> Callable[..., Any]:
-        key = tuple(static.values())
-        if key not in self._compiled:
-            self._compiled[key] = jax.jit(self._plain(static))
-        return self._compiled[key]
-
-    # -- caches -------------------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def cache_layout(self) -> CacheLayout:
-        """Where the arrays of a cache lie in linen's collection.
-
-        Raises:
-            InputError: the model keeps no cache.
-        """
-        if not self._keeps_cache:
-            raise InputError(f"{type(self).__name__} keeps no cache: it is no decoder, or one without past_key_values")
-        return CacheLayout.of(self._cache_shapes(1, 1))
-
-    @property
-    def _keeps_cache(self) -> bool:
-        return self.keeps_cache and (self.config.is_decoder or self.config.causal or self.config.is_encoder_decoder)
-
-    def _cache_shapes(self, rows: int, room: int) -> Any:
-        """Return shapes and dtypes of the arrays of a collection."""
-        inputs = self._dummy_inputs((rows, room))
-        return jax.eval_shape(lambda key: self.module.init(key, **inputs, init_cache=True)["cache"], self.key)
-
-    def init_cache(self, batch_size: int, max_length: int) -> Any:
-        """Return an empty cache with room for `max_length` positions, to pass as `past_key_values`.
-
-        Raises:
-            InputError: the model keeps no cache.
-        """
-        layout = self.cache_layout
-        shapes = self._cache_shapes(batch_size, max_length)
-        return self._cache_of(layout.without_encoder(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)))
-
-    def _cache_of(self, collection: Any) -> Any:
-        return self.cache_layout.to_names(collection) if self._names_cache else self.cache_layout.to_layers(collection)
-
-    @property
-    def _names_cache(self) -> bool:
-        """Whether the model's output has its cache as a dict."""
-        output_class = getattr(self.module_class, "output_class", None)
-        return output_class is FlaxBaseModelOutputWithPast
-
-    def _room(self, past: Any) -> int:
-        """Return for how many positions a cache has room.
-
-        Raises:
-            InputError: it is not a cache, or another model's.
-        """
-        layout = self.cache_layout
-        flat = flatten_dict(layout.to_collection(past) if not isinstance(past, FlaxCache) else {})
-        if isinstance(past, FlaxCache):
-            return past[0][0].shape[2]
-        path = (*layout.blocks[0], "cached_key")
-        if path not in flat:
-            raise InputError(f"past_key_values is not a cache of {type(self).__name__}; make one with init_cache")
-        return cast("Any", flat[path]).shape[1]
-
-    def _check(self, inputs: Arrays, room: int | None = None) -> None:
-        """Refuse inputs that the module would fail on, or answer with NaN.
-
-        Args:
-            inputs: the arrays by name.
-            room: positions that the cache has room for; None without one.
-        """
-        config: Any = self.config
-        self._check_tokens(inputs, config.num_attention_heads, room=room)
-        ids = inputs["input_ids"]
-        if "token_type_ids" in inputs:
-            check_ids(facts(inputs["token_type_ids"]), config.type_vocab_size, "token_type_ids", tuple(ids.shape))
-        for name in ("encoder_hidden_states", "encoder_attention_mask"):
-            if name in inputs and not config.add_cross_attention:
-                raise InputError(f"{name} was passed to a model without cross-attention; set config.add_cross_attention")
-
-    def _check_tokens(self, inputs: Arrays, heads: int, prefix: str = "", room: int | None = None) -> None:
-        """Refuse invalid ids, positions and masks, those of the arguments that begin with `prefix`."""
-        config: Any = self.config
-        ids = facts(inputs[f"{prefix}input_ids"])
-        check_ids(ids, config.vocab_size, f"{prefix}input_ids")
-        rows, length = ids.shape
-        check_length(length, 0, config.max_position_embeddings if room is None else room)
-        if f"{prefix}position_ids" in inputs:
-            check_position_ids(facts(inputs[f"{prefix}position_ids"]), config.max_position_embeddings, rows, length)
-        if f"{prefix}attention_mask" in inputs:
-            check_mask(inputs[f"{prefix}attention_mask"], rows, length, heads, room)
-
-
-def facts(array: Any) -> Facts:
-    """Describe an array to the checks; values are read where they are known and on the CPU."""
-    dtype = np.dtype(array.dtype)
-    kind = "floating" if jnp.issubdtype(dtype, jnp.floating) else "index" if dtype.kind in "iu" else "other"
-    bounds = None
-    if kind == "index" and array.size and has_values(array):
-        values = np.asarray(array)
-        bounds = (values.min().item(), values.max().item())
-    return Facts(tuple(array.shape), array.dtype, kind, bounds)
-
-
-def check_mask(mask: Any, rows: int, length: int, heads: int, room: int | None = None) -> None:
-    """Refuse a mask that is not (rows, keys), (rows, length, keys) or (rows or 1, heads or 1, length, keys).
-
-    Args:
-        mask: what was passed.
-        rows: rows of the batch.
-        length: positions of the call; they are the keys, without a cache.
-        heads: of attention.
-        room: positions that the cache has room for. A mask (rows, keys) may then have any number of keys up to it.
-
-    Raises:
-        InputError: naming its shape.
-    """
-    shape, keys = tuple(mask.shape), length if room is None else room
-    fits = (
-        shape == (rows, keys)
-        or (room is not None and len(shape) == 2 and shape[0] == rows and length <= shape[1] <= room)
-        or shape == (rows, length, keys)
-        or (len(shape) == 4 and shape[0] in (1, rows) and shape[1] in (1, heads) and shape[2:] == (length, keys))
-    )
-    if not fits:
-        raise InputError(
-            f"attention mask has shape {shape}; expected (batch, keys) = {(rows, keys)}, "
-            f"(batch, seq, keys) = {(rows, length, keys)} or (batch, heads, seq, keys)"
-        )
-
-
-def _can_compile(*trees: Any) -> bool:
-    """Return whether a call is outside a trace, and its leaves are arrays: objects of users' own may not be."""
-    return all(isinstance(leaf, _ARRAYS) and not isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
-
-
-def has_values(array: Any) -> bool:
-    """Return whether an array's values are known, and read at no cost: not in a trace, nor on an accelerator."""
-    if isinstance(array, np.ndarray):
-        return True
-    return not isinstance(array, jax.core.Tracer) and {d.platform for d in array.devices()} == {"cpu"}
-
-
-def _as_array(name: str, value: Any) -> Any:
-    """Return an argument as an array that compiled functions take; NumPy's int64 as int32.
-
-    Raises:
-        InputError: it is no array.
-    """
-    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-        advice = ' (tokenizer(..., return_tensors="np"))' if name == "input_ids" else ""
-        raise InputError(f"{name} is a {type(value).__name__}, not an array; pass a NumPy or JAX array{advice}")
-    if isinstance(value, np.ndarray) and value.dtype in (np.int64, np.uint32, np.uint64) and name in _LOCATED:
-        low, high = (value.min(), value.max()) if value.size else (0, 0)
-        return value.astype(np.int32) if -(2**31) <= low and high < 2**31 else value
-    return value
-
-
-def _hides_nothing(name: str, value: Any) -> bool:
-    """Return whether a mask is known to hide nothing; it is left out then, and costs nothing."""
-    return name.endswith("attention_mask") and has_values(value) and bool((np.asarray(value) != 0).all())
-
-
-def _frozen(selection: Any) -> Any:
-    return tuple(selection) if isinstance(selection, list) else selection
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:

@@ -10,6 +10,7 @@ from ..architectures.layers import AttentionPaths, LayerPaths
 from ..output import ModelOutput
 from .attention import Attention, AttentionContext, CallFlags, CrossAttention
 from .layers import FeedForward, Layout, add_feed_forward, feed_forward
+from .libraries import remat
 
 __all__ = ["Kept", "Layer", "LayerResult", "Stack", "StackResult"]
 
@@ -78,7 +79,7 @@ class Layer(nn.Module):
         setattr(self, paths.block, kind(self.layout, paths, self.index))
         setattr(self, paths.norm, self.layout.norm())
 
-    def __call__(self, hidden: Array, context: AttentionContext, flags: CallFlags = CallFlags()) -> LayerResult:
+    def __call__(self, hidden: Array, context: AttentionContext, flags: CallFlags) -> LayerResult:
         """Map (B, S, hidden) to the layer's result."""
         hidden, weights = self._attend(hidden, self.paths.attention, context, flags)
         cross_weights, cross = None, self.paths.cross_attention
@@ -110,7 +111,7 @@ class Layer(nn.Module):
         return norm(hidden) if self.layout.settings.norm_first else hidden
 
     def _add(self, update: Array, hidden: Array, norm: Any, flags: CallFlags) -> Array:
-        added = hidden + self.dropout(update, deterministic=flags.deterministic)
+        added: Any = hidden + cast("Any", self.dropout)(update, deterministic=flags.deterministic)
         return added if self.layout.settings.norm_first else norm(added)
 
 
@@ -138,7 +139,7 @@ class Stack(nn.Module):
 
     def setup(self) -> None:
         """Make the layers."""
-        kind = cast("Any", nn.remat(self.kind, static_argnums=(3,))) if self.remat else self.kind
+        kind = remat(self.kind, static_argnums=(3,)) if self.remat else self.kind
         self.layers = [kind(self.layout, self.paths, i, name=str(i)) for i in range(self.count)]
 
     def __call__(

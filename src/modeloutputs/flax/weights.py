@@ -7,29 +7,26 @@ in). A normalisation's `scale` and a table's `embedding` are `weight` there. GPT
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..files.checkpoints import map_checkpoint
 from ..files.weights import MatchedNames, match_names
+from .libraries import Path as TreePath
+from .libraries import flatten, jnp
 
-__all__ = ["Params", "ParamPath", "checkpoint_name", "export_params", "import_params", "open_arrays"]
+__all__ = ["Params", "checkpoint_name", "export_params", "import_params", "open_arrays"]
 
 Params = Mapping[str, Any]
 """A nested tree of parameters."""
-ParamPath = tuple[str, ...]
-"""Names from the root of a tree to one of its leaves."""
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 
 
-def checkpoint_name(path: ParamPath) -> str:
+def checkpoint_name(path: TreePath) -> str:
     """Return a parameter's name in a checkpoint of PyTorch.
 
     >>> checkpoint_name(("bert", "pooler", "dense", "kernel"))
@@ -54,7 +51,7 @@ def open_arrays(folder: Path) -> dict[str, Any]:
 class Imported(NamedTuple):
     """What was found of a model in a checkpoint."""
 
-    params: dict[ParamPath, Any]
+    params: dict[TreePath, Any]
     matched: MatchedNames
 
 
@@ -76,7 +73,7 @@ def import_params(
     Raises:
         CheckpointError: a tensor's shape is not the parameter's.
     """
-    flat = cast("dict[ParamPath, Any]", flatten_dict(cast("dict[Any, Any]", wanted)))
+    flat = flatten(wanted)
     paths = {checkpoint_name(path): path for path in flat}
     matched = match_names(paths, source, facts, has_base=has_base, tied=tied)
     for name, stored in matched.found.items():
@@ -85,11 +82,11 @@ def import_params(
     return Imported(found, matched)
 
 
-def _is_transposed(path: ParamPath, shape: tuple[int, ...]) -> bool:
+def _is_transposed(path: TreePath, shape: tuple[int, ...]) -> bool:
     return path[-1] == "kernel" and len(shape) == 2
 
 
-def _check_shape(path: ParamPath, expected: tuple[int, ...], stored: str, found: Any) -> None:
+def _check_shape(path: TreePath, expected: tuple[int, ...], stored: str, found: Any) -> None:
     shape = tuple(found.shape)
     if (shape[::-1] if _is_transposed(path, shape) else shape) != tuple(expected):
         raise CheckpointError(
@@ -98,7 +95,7 @@ def _check_shape(path: ParamPath, expected: tuple[int, ...], stored: str, found:
         )
 
 
-def _array(path: ParamPath, stored: Any) -> jax.Array:
+def _array(path: TreePath, stored: Any) -> Any:
     values = stored.numpy() if hasattr(stored, "numpy") else stored
     # A copy: JAX would keep the mapping, and a transposed view of it, for a matrix as it is needed here.
     return jnp.array(values.T if _is_transposed(path, values.shape) else values)
@@ -112,7 +109,7 @@ def export_params(params: Params, names: WeightNames, *, tied: bool) -> dict[str
         names: of the architecture.
         tied: the scores are tied to the embeddings.
     """
-    flat = cast("dict[ParamPath, Any]", flatten_dict(cast("dict[Any, Any]", params)))
+    flat = flatten(params)
     exported: dict[str, np.ndarray] = {}
     repeats = names.repeats(tied=tied)
     for path, value in flat.items():
@@ -122,8 +119,3 @@ def export_params(params: Params, names: WeightNames, *, tied: bool) -> dict[str
             continue
         exported[name] = np.ascontiguousarray(array.T) if _is_transposed(path, array.shape) else array
     return exported
-
-
-def unflatten(flat: Mapping[ParamPath, Any]) -> dict[str, Any]:
-    """Return the tree of parameters by path."""
-    return cast("dict[str, Any]", unflatten_dict(dict(flat)))
