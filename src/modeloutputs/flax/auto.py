@@ -85,7 +85,7 @@ class _FlaxAuto:
 class FlaxAutoModel(_FlaxAuto):
     """Models without a head."""
 
-    classes = {
+    classes: ClassVar[Mapping[str, _Class]] = {
         "bert": FlaxBertModel,
         "openai-gpt": FlaxOpenAIGPTModel,
         "gpt2": FlaxGPT2Model,
@@ -97,13 +97,13 @@ class FlaxAutoModel(_FlaxAuto):
 class FlaxAutoModelForMaskedLM(_FlaxAuto):
     """Models that predict masked tokens."""
 
-    classes = {"bert": FlaxBertForMaskedLM, "bart": FlaxBartForConditionalGeneration}
+    classes: ClassVar[Mapping[str, _Class]] = {"bert": FlaxBertForMaskedLM, "bart": FlaxBartForConditionalGeneration}
 
 
 class FlaxAutoModelForCausalLM(_FlaxAuto):
     """Models that predict each next token."""
 
-    classes = {
+    classes: ClassVar[Mapping[str, _Class]] = {
         "bert": FlaxBertForCausalLM,
         "openai-gpt": FlaxOpenAIGPTLMHeadModel,
         "gpt2": FlaxGPT2LMHeadModel,
@@ -115,13 +115,13 @@ class FlaxAutoModelForCausalLM(_FlaxAuto):
 class FlaxAutoModelForSeq2SeqLM(_FlaxAuto):
     """Models that predict each next token of a target from a source."""
 
-    classes = {"bart": FlaxBartForConditionalGeneration}
+    classes: ClassVar[Mapping[str, _Class]] = {"bart": FlaxBartForConditionalGeneration}
 
 
 class FlaxAutoModelForSequenceClassification(_FlaxAuto):
     """Models that classify each row."""
 
-    classes = {
+    classes: ClassVar[Mapping[str, _Class]] = {
         "bert": FlaxBertForSequenceClassification,
         "gpt2": FlaxGPT2ForSequenceClassification,
         "bart": FlaxBartForSequenceClassification,
@@ -131,22 +131,25 @@ class FlaxAutoModelForSequenceClassification(_FlaxAuto):
 class FlaxAutoModelForTokenClassification(_FlaxAuto):
     """Models that classify each token."""
 
-    classes = {"bert": FlaxBertForTokenClassification}
+    classes: ClassVar[Mapping[str, _Class]] = {"bert": FlaxBertForTokenClassification}
 
 
 class FlaxAutoModelForQuestionAnswering(_FlaxAuto):
     """Models that find where an answer starts and ends."""
 
-    classes = {"bert": FlaxBertForQuestionAnswering, "bart": FlaxBartForQuestionAnswering}
+    classes: ClassVar[Mapping[str, _Class]] = {
+        "bert": FlaxBertForQuestionAnswering,
+        "bart": FlaxBartForQuestionAnswering,
+    }
 
 
 class FlaxAutoModelForMultipleChoice(_FlaxAuto):
     """Models that choose among alternatives."""
 
-    classes = {"bert": FlaxBertForMultipleChoice}
+    classes: ClassVar[Mapping[str, _Class]] = {"bert": FlaxBertForMultipleChoice}
 
 
 class FlaxAutoModelForNextSentencePrediction(_FlaxAuto):
     """Models that tell whether one text follows another."""
 
-    classes = {"bert": FlaxBertForNextSentencePrediction}
+    classes: ClassVar[Mapping[str, _Class]] = {"bert": FlaxBertForNextSentencePrediction}

@@ -81,10 +81,10 @@ class CacheLayout(NamedTuple):
         """
         if isinstance(past, FlaxCache):
             flat = self._from_layers(past)
-        elif isinstance(past, Mapping) and "cache_index" in past:
+        elif isinstance(past, Mapping) and any("." in name for name in cast("Mapping[str, Any]", past)):
             flat = self._from_names(cast("Mapping[str, Array]", past))
-        elif isinstance(past, Mapping) and len(cast("Any", past)):
-            return cast("Any", past)
+        elif isinstance(past, Mapping):
+            return self._checked(cast("Any", past))
         else:
             kind = type(cast("Any", past)).__name__
             raise InputError(f"past_key_values is a {kind}; expected what init_cache or the call before returned")
@@ -105,6 +105,16 @@ class CacheLayout(NamedTuple):
         for i, block in enumerate(self.blocks):
             flat |= {(*block, name): past[f"layers.{i}.{name}"] for name in _SELF}
         return flat
+
+    def _checked(self, collection: Any) -> Any:
+        flat = flatten(collection)
+        lost = [path for path in ((*block, _SELF[0]) for block in self.blocks) if path not in flat]
+        if lost or self.filled not in flat:
+            missing = "/".join([*lost, self.filled][0])
+            raise InputError(
+                f"past_key_values has no {missing!r}; expected what init_cache or the call before returned"
+            )
+        return collection
 
     def _check_count(self, count: int) -> None:
         if count != len(self.blocks):

@@ -155,14 +155,10 @@ class CompiledCalls:
         Raises:
             InputError: it is not a cache, or another model's.
         """
-        layout = self.cache_layout
-        flat = flatten(layout.to_collection(past) if not isinstance(past, FlaxCache) else {})
         if isinstance(past, FlaxCache):
             return past[0][0].shape[2]
-        path = (*layout.blocks[0], "cached_key")
-        if path not in flat:
-            raise InputError(f"past_key_values is not a cache of {type(self).__name__}; make one with init_cache")
-        return flat[path].shape[1]
+        layout = self.cache_layout
+        return flatten(layout.to_collection(past))[*layout.blocks[0], "cached_key"].shape[1]
 
     def _check(self, inputs: Arrays, room: int | None = None) -> None:
         """Refuse inputs that the module would fail on, or answer with NaN.

@@ -19,6 +19,8 @@ __all__ = [
     "Layout",
     "RMSNorm",
     "activation",
+    "add_feed_forward",
+    "feed_forward",
     "leaf",
 ]
 

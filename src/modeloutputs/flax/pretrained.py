@@ -22,7 +22,7 @@ from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
 from .weights import export_params, import_params, open_arrays
 
-__all__ = ["FlaxPreTrainedModel"]
+__all__ = ["ConfigType", "FlaxPreTrainedModel"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
 
@@ -257,7 +257,7 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
                 f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
             )
         new = [name for name in missing if not names.is_neutral(name)]
-        repeats = names.repeats(tied=True)
+        repeats = {*names.repeats(tied=True), *names.fallbacks.values()}
         unused = [
             name
             for name in unexpected

@@ -12,7 +12,7 @@ from .attention import Attention, AttentionContext, CallFlags, CrossAttention
 from .layers import FeedForward, Layout, add_feed_forward, feed_forward
 from .libraries import remat
 
-__all__ = ["Kept", "Layer", "LayerResult", "Stack", "StackResult"]
+__all__ = ["Kept", "Layer", "LayerResult", "Stack", "StackResult", "has_encoder"]
 
 Output = TypeVar("Output", bound=ModelOutput)
 
