@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, MissingDependencyError, first_line
 from .git_lfs import check_not_lfs_pointer
+from .replacing import finish_replacing
 from .safetensors import MappedTensor, map_safetensors
 
 __all__ = [
@@ -35,6 +36,8 @@ _HUB_FILES = ("*.json", "*.txt", "*.jinja")
 def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
     """Return the folder of a checkpoint: a local folder, else one of the hub, from its cache or fetched.
 
+    A save into the folder that was interrupted is finished, see `files.replacing`.
+
     Args:
         name_or_path: folder or hub id.
         revision: branch, tag or commit, of a hub id.
@@ -42,6 +45,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None =
 
     Raises:
         CheckpointNotFoundError: there is no such folder, and the hub's checkpoint cannot be fetched.
+        CheckpointError: an interrupted save into the folder cannot be finished.
         MissingDependencyError: it could be a hub id, and huggingface-hub is not installed.
 
     Examples:
@@ -51,6 +55,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None =
     """
     name, folder = os.fspath(name_or_path), Path(name_or_path)
     if name and folder.is_dir():
+        finish_replacing(folder)
         return folder
     if folder.is_file():
         raise CheckpointNotFoundError(f"{str(folder)!r} is a file; pass the folder that holds config.json and weights")
@@ -109,13 +114,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointNotFoundError: there is no such file.
-        FileFormatError: it is not JSON, or not an object.
+        FileFormatError: it is not JSON, not an object, or not a regular file.
 
     Examples:
         >>> _ = Path("config.json").write_text('{"model_type": "bert"}')
         >>> read_json(Path("config.json"))
         {'model_type': 'bert'}
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileFormatError(f"{str(path)!r} is a device, pipe or socket, and is not read; expected a JSON file")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
@@ -166,12 +173,19 @@ def shard_paths(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Path]:
         CheckpointNotFoundError: one is missing.
     """
     paths = {name: resolve_within(folder, name) for name in dict.fromkeys(weight_map.values())}
-    missing = [name for name, path in paths.items() if not path.is_file()]
+    missing = [name[:60] for name, path in paths.items() if not _is_file(path)]
     if missing:
         raise CheckpointNotFoundError(
             f"{str(folder)!r} lacks {len(missing)} of the {len(paths)} shards its index names: {', '.join(missing[:5])}"
         )
     return paths
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that the file system cannot have
+        return False
 
 
 def _map_shards(folder: Path, weight_map: Mapping[str, str]) -> dict[str, MappedTensor]:
