@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ from modeloutputs.torch.attention import (
     is_unmasked,
     rotary_cos_sin,
 )
-from modeloutputs.torch.results import as_result
+from modeloutputs.torch.results import Made, as_result
 
 from ..support.torch_stacks import FREQUENCIES, rotated
 from .tiny import padded_mask, randomise, states
@@ -312,6 +312,7 @@ class Context:
     past: tuple[Tensor, Tensor] | None = None
     cross: tuple[Tensor, Tensor] | None = None
     has_cache: bool = True
+    made: Made = field(default_factory=list)
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return (key, value) if self.past is None else (cat([self.past[0], key], 2), cat([self.past[1], value], 2))

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .dropout import draws_in_bulk, drop
 from .layers import linear_layer
 from .plain import PackedModule, apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
-from .results import trimmed
+from .results import Made, finished
 from .values import has_concrete_values, values_on_cpu
 
 __all__ = [
@@ -237,6 +237,11 @@ class AttentionContext(Protocol):
         ...
 
     @property
+    def made(self) -> Made:
+        """What the call's modules made; see `modeloutputs.torch.results`."""
+        ...
+
+    @property
     def has_cache(self) -> bool:
         """Whether keys and values are returned, for a cache."""
         ...
@@ -322,7 +327,7 @@ class Attention(PackedModule):
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
         key_value = context.append(key, value)
         attended, weights = self.attend(query, key_value, context.mask, with_weights)
-        return trimmed(attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, key_value if context.has_cache else None)
 
     def attend(
         self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool
@@ -358,4 +363,4 @@ class CrossAttention(Attention):
         assert key_value is not None  # a layer calls this with an encoder only
         (query,) = self.project(hidden, self.projections.query)
         attended, weights = self.attend(query, key_value, context.encoder_mask, with_weights)
-        return trimmed(attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, key_value if context.has_cache else None)

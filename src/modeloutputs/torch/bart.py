@@ -50,6 +50,7 @@ class _BartStack(BartPreTrainedModel):
     """The common part of encoder and decoder: embeddings, normalised, and layers."""
 
     part: ClassVar[str]
+    input_embeddings = "embed_tokens"
 
     def __init__(
         self, config: BartConfig, settings: LayerSettings, layers: int, embed_tokens: nn.Embedding | None
@@ -88,10 +89,6 @@ class _BartStack(BartPreTrainedModel):
         model = cls(part.config, **options)
         model.load_state_dict(part.state_dict(), strict=False)
         return model.to(part.device, part.dtype).eval()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.embed_tokens
 
     def _run(
         self,
@@ -196,9 +193,39 @@ class BartModel(BartPreTrainedModel):
             self.encoder = BartEncoder(config, embed_tokens)
             self.decoder = BartDecoder(config, embed_tokens)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a module in the place of `shared` is the table of the halves that shared it, too."""
+        modules: dict[str, Any] = self.__dict__.get("_modules", {})
+        old, halves = modules.get("shared"), [modules.get("encoder"), modules.get("decoder")]
+        super().__setattr__(name, value)
+        if name == "shared" and old is not None:
+            for half in halves:
+                if half is not None and half.embed_tokens is old:
+                    half.embed_tokens = value
+
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings: untied, the encoder's."""
         return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of token embeddings, of both halves alike.
+
+        Args:
+            value: `nn.Embedding` (vocab, d_model), or a module that is called like one.
+        """
+        for owner, name in self._table_places():
+            setattr(owner, name, value)
+
+    def tie_weights(self) -> None:
+        """Give both halves the shared table again, where the configuration ties them."""
+        if self.config.tie_word_embeddings:
+            self.encoder.embed_tokens = self.decoder.embed_tokens = self.shared
+
+    def _table_places(self) -> list[tuple[nn.Module, str]]:
+        return [(self.encoder, "embed_tokens"), (self.decoder, "embed_tokens"), (self, "shared")]
+
+    def _token_tables(self) -> list[nn.Embedding]:
+        return list(dict.fromkeys(getattr(owner, name) for owner, name in self._table_places()))
 
     def forward(
         self,

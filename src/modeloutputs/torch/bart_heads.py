@@ -54,6 +54,15 @@ class BartForConditionalGeneration(
 
     final_logits_bias: Tensor
 
+    def _after_resizing(self, size: int) -> None:
+        bias = self.final_logits_bias
+        self.final_logits_bias = torch.cat([bias[:, :size], bias.new_zeros(1, max(size - bias.shape[1], 0))], 1)
+
+    def tie_weights(self) -> None:
+        """Give both halves, and the layer that scores the vocabulary, the shared table again, where it is tied."""
+        self.model.tie_weights()
+        super().tie_weights()
+
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
 
@@ -241,6 +250,13 @@ class BartDecoderWrapper(nn.Module):
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
         return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of token embeddings."""
+        self.decoder.set_input_embeddings(value)
+
+    def _token_tables(self) -> list[nn.Embedding]:
+        return [self.get_input_embeddings()]
 
 
 class BartForCausalLM(

@@ -102,6 +102,8 @@ class BertOnlyNSPHead(nn.Module):
 class _BertWithPredictions(BertPreTrainedModel):
     """A BERT with scores for each entry of the vocabulary."""
 
+    output_embeddings = "cls.predictions.decoder"
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         with self._building():
@@ -110,9 +112,18 @@ class _BertWithPredictions(BertPreTrainedModel):
             if config.tie_word_embeddings:
                 self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
 
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the layer that scores the vocabulary."""
-        return self.cls.predictions.decoder
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the layer that scores the vocabulary, and the bias that checkpoints hold under another name too."""
+        super().set_output_embeddings(new_embeddings)
+        self._share_bias()
+
+    def _after_resizing(self, size: int) -> None:
+        self._share_bias()
+
+    def _share_bias(self) -> None:
+        bias = getattr(self.cls.predictions.decoder, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            self.cls.predictions.bias = bias
 
 
 class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput]):

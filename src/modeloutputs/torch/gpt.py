@@ -30,6 +30,8 @@ class OpenAIGPTPreTrainedModel(PreTrainedModel[OpenAIGPTConfig]):
 class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
     """GPT without a head; returns BaseModelOutput."""
 
+    input_embeddings = "tokens_embed"
+
     def __init__(self, config: OpenAIGPTConfig) -> None:
         super().__init__(config)
         if config.add_cross_attention:
@@ -39,10 +41,6 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
             self.positions_embed = nn.Embedding(config.n_positions, config.n_embd)
             self.drop = nn.Dropout(config.embd_pdrop)
             self.h = Stack.of_layers(layer_settings(config), LAYER_PATHS, config.n_layer)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.tokens_embed
 
     def forward(
         self,

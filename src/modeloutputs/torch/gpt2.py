@@ -35,6 +35,8 @@ class GPT2PreTrainedModel(PreTrainedModel[GPT2Config]):
 class GPT2Model(GPT2PreTrainedModel):
     """GPT-2 without a head; returns BaseModelOutputWithPastAndCrossAttentions."""
 
+    input_embeddings = "wte"
+
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
         settings = layer_settings(config)
@@ -44,10 +46,6 @@ class GPT2Model(GPT2PreTrainedModel):
             self.drop = nn.Dropout(config.embd_pdrop)
             self.h = Stack.of_layers(settings, LAYER_PATHS, config.n_layer)
             self.ln_f = norm_layer(settings)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.wte
 
     def forward(
         self,

@@ -42,10 +42,6 @@ class Head(PreTrainedModel[ConfigType], Generic[ConfigType, OutputType]):
         """The model without the head."""
         return getattr(self, self.weight_names.prefix)
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.base_model.get_input_embeddings()
-
     def _base_outputs(self, *inputs: Any, **options: Any) -> Any:
         return call_inner(self.base_model, *inputs, **options)
 
@@ -159,6 +155,7 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
     """
 
     lm_head: nn.Module
+    output_embeddings = "lm_head"
     keeps_cache: ClassVar[bool] = True
     """Whether the model takes and returns `past_key_values`."""
 
@@ -168,10 +165,6 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
         if tied:
             layer.weight = self.get_input_embeddings().weight
         self.lm_head = layer
-
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the layer that scores the vocabulary."""
-        return self.lm_head
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Map (B, S, hidden) to (B, S, vocab)."""

@@ -9,7 +9,7 @@ from .attention import Attention, AttentionMask, AttentionResult, CrossAttention
 from .cache import CacheUpdate
 from .layers import FeedForward, feed_forward, norm_layer
 from .plain import add_residual, apply_dropout
-from .results import as_result, trimmed
+from .results import Made, finished, result_of
 
 __all__ = ["Layer", "LayerContext", "LayerResult"]
 
@@ -22,6 +22,7 @@ class LayerContext(NamedTuple):
     encoder_mask: AttentionMask
     cache: CacheUpdate | None
     position_embeddings: PositionEmbeddings | None
+    made: Made
     layer: int = 0
     """Index of the layer: its place in the stack, whichever it was built for, since layers may be moved or shared."""
 
@@ -98,13 +99,14 @@ class Layer(nn.Module):
         if self.settings.cross_attention and cross is not None and context.has_encoder:
             hidden, cross_weights, encoder = self._attend(hidden, cross, context, with_weights)
             present = None if present is None or encoder is None else (*present, *encoder)
-        return trimmed(self._feed_forward(hidden), weights, cross_weights, present)
+        return finished(context.made, self._feed_forward(hidden), weights, cross_weights, present)
 
     def _attend(
         self, hidden: Tensor, paths: AttentionPaths, context: LayerContext, with_weights: bool
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:
         block, norm = getattr(self, paths.block), getattr(self, paths.norm)
-        result = as_result(AttentionResult, block(self._read(hidden, norm), context, with_weights))
+        read = self._read(hidden, norm)
+        result = result_of(AttentionResult, context.made, block, read, context, with_weights)
         attended, weights, key_value = result
         return self._add(attended, hidden, norm, *_producers(block, paths.output)), weights, key_value
 

@@ -30,6 +30,8 @@ class LlamaPreTrainedModel(PreTrainedModel[LlamaConfig]):
 class LlamaModel(LlamaPreTrainedModel):
     """Llama without a head; returns BaseModelOutputWithPast."""
 
+    input_embeddings = "embed_tokens"
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
         if config.add_cross_attention:
@@ -40,10 +42,6 @@ class LlamaModel(LlamaPreTrainedModel):
             self.layers = Stack.of_layers(settings, LAYER_PATHS, config.num_hidden_layers)
             self.norm = norm_layer(settings)
         self.inverse_frequencies = config.inverse_frequencies()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.embed_tokens
 
     def forward(
         self,

@@ -21,11 +21,13 @@ from ..files.shards import save_weights
 from ..files.weights import MatchedNames, canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
+from .embeddings import EmbeddingsMixin, check_tied
 from .inputs import check_tokens, positions_from_mask
 from .layers import RMSNorm
 from .placement import resolve_device, resolve_dtype
 from .plain import PackedModule
 from .stack import Call, Stack, StackHolder
+from .training import TrainingMixin
 from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
 
 __all__ = ["PreTrainedModel", "call_inner"]
@@ -34,7 +36,7 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
 
 
-class PreTrainedModel(StackHolder, Generic[ConfigType]):
+class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[ConfigType]):
     """Base of all models.
 
     Parameters and buffers have the names of the checkpoint, tied weights each of their names.
@@ -51,7 +53,6 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
         if not isinstance(config, self.config_class):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.config = config
-        self.gradient_checkpointing = False
 
     # -- loading and saving -------------------------------------------------------------------------------------
 
@@ -206,6 +207,8 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
             fresh = cast("type[Self]", cls)(self.config)
         shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
+        if self.config.tie_word_embeddings:
+            check_tied(self, names.tied)
         held = {canonical_name(name) for name in self.state_dict()}
         optional = {
             name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
@@ -305,7 +308,7 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
         for name in ("use_cache", "output_hidden_states", "output_attentions"):
             if given.get(name) is None:
                 given[name] = getattr(config, name)
-        given["gradient_checkpointing"] = self.gradient_checkpointing and self.training
+        given["checkpointing"] = self._active_checkpointing
         call = stack.check(rows, length, config.max_position_embeddings, **given)
         if position_ids is None:
             position_ids = positions_from_mask(call.attention_mask, length)
@@ -336,20 +339,7 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
             return output
         return cast("OutputType", output.to_tuple())
 
-    # -- training and placement ---------------------------------------------------------------------------------
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
-        self._set_gradient_checkpointing(True)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep all activations for the backward pass again."""
-        self._set_gradient_checkpointing(False)
-
-    def _set_gradient_checkpointing(self, on: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module.gradient_checkpointing = on
+    # -- placement ----------------------------------------------------------------------------------------------
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,13 +1,12 @@
 """The stack of layers that all models share: one checked call, the layers' common inputs, and the result."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from ..architectures.layers import LayerPaths, LayerSettings
 from ..errors import InputError
@@ -20,12 +19,13 @@ from .attention import (
     compute_dtype,
 )
 from .cache import Cache, CacheUpdate, PastKeyValues, check_cache, cross_length, past_length
+from .checkpointing import Checkpointing
 from .inputs import check_embeds, check_length
 from .layer import Layer, LayerContext, LayerResult
 from .layers import Conv1D, LayerSelection, select_layers
 from .plain import has_hooks
 from .products import is_eager_inference
-from .results import as_result
+from .results import Made, nothing_made, result_of
 from .row_chunks import chunk_size, run_in_chunks
 from .stack_runner import StackRunner, runner_of, without_runner
 
@@ -52,7 +52,9 @@ class Call:
     """For the embeddings and each layer, whether its states are returned."""
     keep_attention: list[bool]
     """For each layer, whether its attention weights are returned."""
-    gradient_checkpointing: bool = False
+    checkpointing: Checkpointing | None = None
+    made: Made = field(default_factory=nothing_made)
+    """See `modeloutputs.torch.results`."""
 
     @property
     def past(self) -> int:
@@ -73,7 +75,8 @@ class Call:
         cache = None
         if self.past_key_values is not None or self.use_cache:
             cache = CacheUpdate(self.past_key_values, self.length, self.limit, kept=self.use_cache)
-        return LayerContext(mask, self.encoder_hidden_states, self._encoder_mask(hidden), cache, position_embeddings)
+        encoder_mask = self._encoder_mask(hidden)
+        return LayerContext(mask, self.encoder_hidden_states, encoder_mask, cache, position_embeddings, self.made)
 
     def _encoder_mask(self, hidden: Tensor) -> AttentionMask:
         states = self.encoder_hidden_states
@@ -232,18 +235,22 @@ class Stack(nn.ModuleList):
         size = chunk_size(hidden)
         independent = not any(call.keep_attention) and context.cache is None and context.encoder_hidden_states is None
         if size is not None and len(self) and independent and (runner is not None or not has_hooks(self)):
-            return self._run_in_chunks(hidden, call, context, final_norm, size, runner)
-        if runner is not None:
-            return self._run_plainly(runner, hidden, call, context, final_norm)
-        return self._run(hidden, call, context, final_norm)
+            result = self._run_in_chunks(hidden, call, context, final_norm, size, runner)
+        elif runner is not None:
+            result = self._run_plainly(runner, hidden, call, context, final_norm)
+        else:
+            result = self._run(hidden, call, context, final_norm)
+        call.made.append(result)
+        return result
 
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
         states = [hidden if call.keep_hidden[0] else None]
         attended: list[tuple[Any, ...]] = []  # the results without the states, which nobody may have asked for
         flags = zip(call.keep_hidden[1:], call.keep_attention, strict=True)
         for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
-            run = partial(_recompute, layer) if call.gradient_checkpointing else layer
-            result = as_result(LayerResult, run(hidden, context.at(i), with_weights))
+            checkpointing = call.checkpointing
+            run = layer if checkpointing is None or not checkpointing.covers(i) else partial(checkpointing.call, layer)
+            result = result_of(LayerResult, call.made, run, hidden, context.at(i), with_weights)
             hidden = result.hidden
             states.append(hidden if keep else None)
             attended.append(result[1:])
@@ -324,7 +331,7 @@ class Stack(nn.ModuleList):
             return runner.run(hidden, context, kept)[0]
         states: list[Tensor | None] = []
         for layer, keep in zip(self, kept, strict=True):
-            hidden = as_result(LayerResult, layer(hidden, context, False)).hidden
+            hidden = result_of(LayerResult, context.made, layer, hidden, context, False).hidden
             states.append(hidden if keep else None)
         return [*states[:-1], hidden]
 
@@ -346,7 +353,7 @@ class StackHolder(nn.Module):
 
 def run_stack(stack: nn.Module, hidden: Tensor, call: Call, **options: Any) -> StackResult:
     """Return the result of a stack or of a module around one; arguments as of `Stack.forward`."""
-    return as_result(StackResult, stack(hidden, call, **options))
+    return result_of(StackResult, call.made, stack, hidden, call, **options)
 
 
 def _present(values: Iterable[Tensor | None]) -> tuple[Tensor | None, ...] | None:
@@ -358,7 +365,3 @@ def _extended_cache(call: Call, context: LayerContext, presents: list[tuple[Tens
     if context.cache is None or not call.use_cache:
         return None
     return context.cache.finish(presents)
-
-
-def _recompute(layer: nn.Module, *arguments: Any) -> Any:
-    return cast("Any", checkpoint(layer, *arguments, use_reentrant=False))
