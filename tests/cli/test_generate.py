@@ -250,6 +250,8 @@ def test_llamas_spaces_and_bytes_come_as_they_are(generate: Call, tmp_path: Path
         (("--file", "-"), "'-' holds no text"),
         (("--prompt", "a", "--top-p", "1.5", "--do-sample"), "top_p is 1.5; expected a number above 0 and at most 1"),
         (("--prompt", "a", "--top-p", "0.5"), "top_p only affects sampling; pass do_sample=True"),
+        (("--prompt", "a", "--seed", str(10**23)), f"--seed is {10**23}; expected -9223372036854775808 to 18446"),
+        (("--prompt", "a", "--length-penalty", "2"), "length_penalty only affects beam search; pass num_beams"),
         (("--prompt", "a", "--max-new-tokens", "0"), "max_new_tokens is 0; expected a positive integer"),
         (("--prompt", "a", "--max-new-tokens", "99"), "a prompt of 1 and 99 new tokens exceed the model's"),
         (("--prompt", "a", "--prompt", "b", "--num-beams", "0"), "num_beams is 0; expected a positive integer"),

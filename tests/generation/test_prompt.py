@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "read too": (ROW, None, {"max_new_tokens": 36, "output_hidden_states": True}, "a prompt of 5 and 36 new tokens"),
     "beams": (ROW, None, {"num_beams": 100}, "num_beams is 100; the first step has only the 99 tokens of the"),
     "pad": (ROW, None, {"pad_token_id": 99}, "pad_token_id is 99; expected 0 to 98"),
-    "end": (ROW, None, {"eos_token_id": [5, -1]}, "eos_token_id is -1; expected 0 to 98"),
+    "end": (ROW, None, {"eos_token_id": [5, -2]}, "eos_token_id is -2; expected 0 to 98"),
 }
 
 

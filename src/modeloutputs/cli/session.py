@@ -9,11 +9,15 @@ import torch
 import typer
 from torch import Tensor
 
+from ..errors import InputError
 from ..tokenizers import PreTrainedTokenizer, TextStream, load_tokenizer
 from ..torch import BartForConditionalGeneration, GenerateOutput, GenerationSettings
 from ..torch.auto import AnyLanguageModel, load_language_model
 
 __all__ = ["generate_text"]
+
+SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1
+"""What PyTorch's generators take."""
 
 
 def generate_text(
@@ -34,8 +38,12 @@ def generate_text(
     """
     tokenizer = load_tokenizer(name_or_path)
     options = {**options, "tokenizer": tokenizer}
-    GenerationSettings.of(options)  # refuses invalid ones before weights are read
+    without_effect = GenerationSettings.of(options).without_effect()  # refuses invalid ones before weights are read
+    if without_effect:
+        raise InputError(without_effect[0])
     if seed is not None:
+        if not SMALLEST_SEED <= seed <= LARGEST_SEED:
+            raise InputError(f"--seed is {seed}; expected {SMALLEST_SEED} to {LARGEST_SEED}")
         options["generator"] = torch.Generator().manual_seed(seed)
     session = GenerationSession(load_language_model(name_or_path), tokenizer, prompts)
     streams = len(prompts) == 1 and not as_json and options.get("num_beams", 1) == 1
