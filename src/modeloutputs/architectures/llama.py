@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 from ..errors import InputError
 from .config import Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .setting_checks import MAX_LAYERS, MAX_WIDTH
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "LlamaConfig", "layer_settings"]
@@ -83,6 +84,8 @@ class LlamaConfig(Config):
             "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "max_position_embeddings",
         )  # fmt: skip
+        self.require_positive("hidden_size", "intermediate_size", most=MAX_WIDTH)
+        self.require_positive("num_hidden_layers", most=MAX_LAYERS)
         self.require_rate("attention_dropout", "classifier_dropout")
         self.require_token_ids(self.vocab_size, "pad_token_id", "bos_token_id", "eos_token_id")
         self._settle_heads()
@@ -95,14 +98,15 @@ class LlamaConfig(Config):
         if given[1] is None:
             self.require_divisible("hidden_size", "num_attention_heads")
             self.head_dim = self.hidden_size // self.num_attention_heads
-        self.require_positive("num_key_value_heads", "head_dim")
+        self.require_positive("num_key_value_heads", "head_dim", most=MAX_WIDTH)
         self.require_divisible("num_attention_heads", "num_key_value_heads")
         if self.head_dim % 2:
             raise InputError(f"head_dim is {self.head_dim}; the rotary embedding turns pairs, so it must be even")
 
     @classmethod
-    def _under_our_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        values = super()._under_our_names(values)
+    def under_our_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """See the base; the rotary settings of newer files are taken apart."""
+        values = super().under_our_names(values)
         rotary = values.pop("rope_parameters", None)
         values["rope_scaling"] = scaling = values.get("rope_scaling") or rotary
         if isinstance(scaling, dict) and "rope_theta" in scaling:

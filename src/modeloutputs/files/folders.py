@@ -10,7 +10,14 @@ from typing import Any, cast
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError
 from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_json
 
-__all__ = ["MODEL_TYPES", "check_folder", "check_model_type", "check_not_quantised", "describe_missing_weights"]
+__all__ = [
+    "CONFIG",
+    "MODEL_TYPES",
+    "check_folder",
+    "check_model_type",
+    "check_not_quantised",
+    "describe_missing_weights",
+]
 
 MODEL_TYPES = ("bart", "bert", "gpt2", "llama", "openai-gpt")
 """The kinds of models of this library, as `model_type` of config.json names them."""
