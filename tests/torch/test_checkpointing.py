@@ -1,7 +1,5 @@
 """How layers are chosen that are computed again; what they compute is tested in `test_training`."""
 
-# ruff: noqa: E402  # what is imported below needs what may be absent
-
 from typing import Any
 
 import pytest

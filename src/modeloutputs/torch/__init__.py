@@ -58,11 +58,21 @@ if TYPE_CHECKING:
     from .generation import GenerateOutput
     from .gpt import OpenAIGPTModel
     from .gpt2 import GPT2Model
-    from .gpt2_heads import GPT2ForSequenceClassification, GPT2LMHeadModel
+    from .gpt2_heads import (
+        GPT2ForQuestionAnswering,
+        GPT2ForSequenceClassification,
+        GPT2ForTokenClassification,
+        GPT2LMHeadModel,
+    )
     from .gpt_heads import OpenAIGPTLMHeadModel
     from .inference import compile_for_inference
     from .llama import LlamaModel
-    from .llama_heads import LlamaForCausalLM
+    from .llama_heads import (
+        LlamaForCausalLM,
+        LlamaForQuestionAnswering,
+        LlamaForSequenceClassification,
+        LlamaForTokenClassification,
+    )
     from .pretrained import PreTrainedModel
     from .products import use_product
 
@@ -97,7 +107,9 @@ __all__ = [
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
     "GPT2Config",
+    "GPT2ForQuestionAnswering",
     "GPT2ForSequenceClassification",
+    "GPT2ForTokenClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
     "GPT2Tokenizer",
@@ -105,6 +117,9 @@ __all__ = [
     "GenerationSettings",
     "LlamaConfig",
     "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
     "LlamaModel",
     "LlamaTokenizer",
     "MaskedLMOutput",
@@ -156,10 +171,20 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             "gpt": ("OpenAIGPTModel",),
             "gpt_heads": ("OpenAIGPTLMHeadModel",),
             "gpt2": ("GPT2Model",),
-            "gpt2_heads": ("GPT2ForSequenceClassification", "GPT2LMHeadModel"),
+            "gpt2_heads": (
+                "GPT2ForQuestionAnswering",
+                "GPT2ForSequenceClassification",
+                "GPT2ForTokenClassification",
+                "GPT2LMHeadModel",
+            ),
             "inference": ("compile_for_inference",),
             "llama": ("LlamaModel",),
-            "llama_heads": ("LlamaForCausalLM",),
+            "llama_heads": (
+                "LlamaForCausalLM",
+                "LlamaForQuestionAnswering",
+                "LlamaForSequenceClassification",
+                "LlamaForTokenClassification",
+            ),
             "pretrained": ("PreTrainedModel",),
             "products": ("use_product",),
         },

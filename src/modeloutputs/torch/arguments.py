@@ -11,22 +11,37 @@
 - `use_cache`, `output_hidden_states`, `output_attentions`, `return_dict`: the configuration's where not passed. The two
   `output_` flags also take layer indices: other layers are then None, so that indices keep their meaning. With
   `return_dict=False` a plain tuple of the fields that are present is returned.
-- `labels`; `num_items` and `label_smoothing` are explained in `modeloutputs.torch.losses`.
+- `labels`; `num_items`, which transformers calls `num_items_in_batch`, and `label_smoothing` are explained in
+  `modeloutputs.torch.losses`.
 - `logits_to_keep`: how many positions, counted from the end, a language model computes logits for; 0 for all.
 
 All models raise InputError for an argument that is missing or of wrong shape, dtype or range, before anything is
 computed.
 """
 
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 from torch import Tensor
 
+from ..errors import InputError
 from .cache import PastKeyValues
 from .layers import LayerSelection
+from .losses import NumItems
 from .outputs import BaseModelOutput
+from .values import require_tensor
 
-__all__ = ["DecoderInputs", "EncoderOutputs", "Flags", "Inputs", "Seq2SeqInputs"]
+__all__ = [
+    "DecoderInputs",
+    "EncoderOutputs",
+    "Flags",
+    "HeadInputs",
+    "Inputs",
+    "LossInputs",
+    "LossOptions",
+    "Seq2SeqHeadInputs",
+    "Seq2SeqInputs",
+    "take_loss_options",
+]
 
 EncoderOutputs = BaseModelOutput | tuple[Any, ...]
 """An encoder's result, as an output or a plain tuple."""
@@ -64,3 +79,48 @@ class Seq2SeqInputs(Flags, total=False):
     decoder_inputs_embeds: Tensor | None
     position_ids: Tensor | None
     decoder_position_ids: Tensor | None
+
+
+# Not among the named parameters of `forward`: what a training loop finds there with "label" in its name, as that of
+# transformers does, it takes for labels that each batch must have.
+class LossInputs(TypedDict, total=False):
+    """How a loss is computed."""
+
+    num_items: NumItems | None
+    num_items_in_batch: NumItems | None
+    label_smoothing: float
+
+
+class HeadInputs(DecoderInputs, LossInputs, total=False):
+    """Inputs of a model with a head beside ids, mask and token types."""
+
+
+class Seq2SeqHeadInputs(Seq2SeqInputs, LossInputs, total=False):
+    """Inputs of an encoder-decoder with a head beside ids and masks."""
+
+
+class LossOptions(NamedTuple):
+    """How a loss is computed; see `modeloutputs.torch.losses`."""
+
+    num_items: NumItems | None = None
+    label_smoothing: float = 0.0
+
+
+def take_loss_options(inputs: object, **labels: Tensor | None) -> LossOptions:
+    """Take the options of a loss out of a call's further inputs, of which the rest is the base model's.
+
+    Args:
+        inputs: a dictionary, which is changed.
+        **labels: checked to be tensors, where passed.
+
+    Raises:
+        InputError: labels that are no tensors, or both names of one option.
+    """
+    for name, value in labels.items():
+        if value is not None:
+            require_tensor(value, name)
+    options = cast("dict[str, Any]", inputs)
+    num_items, same = options.pop("num_items", None), options.pop("num_items_in_batch", None)
+    if num_items is not None and same is not None:
+        raise InputError("both num_items and num_items_in_batch were passed; they are one argument")
+    return LossOptions(same if num_items is None else num_items, options.pop("label_smoothing", 0.0))

@@ -16,7 +16,7 @@ from .dropout import draws_in_bulk, drop
 from .layers import linear_layer
 from .plain import PackedModule, apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
 from .results import Made, finished
-from .values import has_concrete_values, values_on_cpu
+from .values import has_concrete_values, require_tensor, values_on_cpu
 
 __all__ = [
     "Attention",
@@ -87,6 +87,7 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
     """
     if mask is None:
         return
+    require_tensor(mask, "attention_mask")
     if not _fits(mask, rows, queries, keys, heads):
         raise InputError(
             f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "

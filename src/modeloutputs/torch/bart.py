@@ -30,6 +30,7 @@ from .outputs import (
 from .plain import apply_dropout, apply_positions
 from .pretrained import PreTrainedModel, call_inner
 from .stack import Stack, StackResult, run_stack
+from .values import require_tensor
 
 __all__ = ["BartDecoder", "BartEncoder", "BartModel", "BartPreTrainedModel", "as_output", "shift_right"]
 
@@ -298,6 +299,9 @@ class BartModel(BartPreTrainedModel):
         """Return the tokens moved one to the right, each row's start token in place of its first token, and a mask."""
         if input_ids is None:
             raise InputError("neither decoder_input_ids, decoder_inputs_embeds nor input_ids was passed; pass one")
+        require_tensor(input_ids, "input_ids")
+        if mask is not None:
+            require_tensor(mask, "attention_mask")
         shifted, first = shift_right(input_ids, self.config), first_position(mask)
         if first is None or mask is None:
             return shifted, decoder_mask
@@ -354,6 +358,7 @@ def shift_right(ids: Tensor, config: BartConfig) -> Tensor:
     Raises:
         InputError: the configuration has no start or no padding token, or these are not ids.
     """
+    require_tensor(ids, "labels or input_ids")
     if ids.dim() != 2 or ids.is_floating_point():
         raise InputError(f"labels or input_ids are {ids.dtype} of shape {tuple(ids.shape)}; expected ids (batch, seq)")
     start, pad = config.decoder_start_token_id, config.pad_token_id

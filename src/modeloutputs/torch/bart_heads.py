@@ -15,13 +15,12 @@ from ..architectures.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQ2SEQ_LM, SEQ
 from ..errors import InputError
 from ..generation.prompt import chosen_tokens
 from ..generation.settings import GenerationSettings
-from .arguments import Seq2SeqInputs
+from .arguments import Seq2SeqHeadInputs, take_loss_options
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, as_output, shift_right
 from .cache import cross_length
 from .generation import GenerationMixin
 from .heads import CausalLMHead, Head, LanguageModelHead, Seq2SeqSpanHead, cache_with_labels, kept_positions
 from .inputs import check_ids, last_position, rows_at
-from .losses import NumItems
 from .outputs import (
     BaseModelOutput,
     CausalLMOutputWithCrossAttentions,
@@ -136,12 +135,10 @@ class BartForConditionalGeneration(
         decoder_attention_mask: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         logits_to_keep: int = 0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
+        **inputs: Unpack[Seq2SeqHeadInputs],
     ) -> Seq2SeqLMOutput:
         """Return logits (B, S, vocab) and, with `labels` (B, S), the loss.
 
@@ -149,6 +146,7 @@ class BartForConditionalGeneration(
         decoder is given nothing else, it is given the labels moved one to the right. With labels, `use_cache` is off
         unless passed.
         """
+        options = take_loss_options(inputs, labels=labels)
         if labels is not None and decoder_input_ids is None and inputs.get("decoder_inputs_embeds") is None:
             decoder_input_ids = shift_right(labels, self.config)
         outputs = self._base_outputs(
@@ -160,7 +158,7 @@ class BartForConditionalGeneration(
             **inputs,
         )
         logits = self._logits(kept_positions(outputs.last_hidden_state, logits_to_keep, labels))
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -201,17 +199,16 @@ class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2Se
         decoder_attention_mask: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
+        **inputs: Unpack[Seq2SeqHeadInputs],
     ) -> Seq2SeqSequenceClassifierOutput:
         """Return logits (B, labels) and, with `labels`, the loss that `sequence_classification_loss` chooses.
 
         Raises:
             InputError: no `input_ids`, a row of them without an end, or a decoder's input of another length.
         """
+        options = take_loss_options(inputs, labels=labels)
         end = self._ends(input_ids)
         given = decoder_input_ids if decoder_input_ids is not None else inputs.get("decoder_inputs_embeds")
         if given is not None and input_ids is not None and given.shape[:2] != input_ids.shape:
@@ -228,7 +225,7 @@ class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2Se
             **inputs,
         )
         logits = self.classification_head(rows_at(outputs.last_hidden_state, end))
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
     def _ends(self, input_ids: Tensor | None) -> Tensor | None:
