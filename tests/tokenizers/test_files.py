@@ -42,7 +42,7 @@ def test_a_git_lfs_pointer_is_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("token", [{"lstrip": True}, {"content": 3}, 5, ["[PAD]"]])
 def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
-    refuses(write_vocabulary(tmp_path, pad_token=token), FileFormatError, "pad_token is .*; expected a text")
+    refuses(write_vocabulary(tmp_path, pad_token=token), FileFormatError, "pad_token in .* is .*; expected a text")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
         ("[]", "should hold a JSON object, and holds a list"),
         ("{}", "is not a tokenizer"),
         ('{"version": "1.0", "model": {"type": "Unheard"}}', "is not a tokenizer"),
-        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "is not a tokenizer"),
+        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "gives 'a' the id -1; expected a"),
         ("[" * 100_000, "is not valid JSON"),
     ],
     ids=["empty", "cut off", "list", "object", "unknown model", "negative id", "nested too deep"],
