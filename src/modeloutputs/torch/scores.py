@@ -125,7 +125,7 @@ def criteria_met(criteria: Any, tokens: Tensor, scores: Tensor) -> NDArray[np.bo
     for criterion in criteria:
         found = criterion(tokens, scores)
         values = np.asarray(found.cpu() if isinstance(found, Tensor) else found)
-        if values.shape not in ((), (1,), met.shape) or values.dtype == object:
+        if values.shape not in ((), (1,), met.shape) or values.dtype.kind not in "biu":
             raise InputError(f"a stopping criterion returned {found!r}; expected True, False or one of them per row")
         met |= values.astype(np.bool_)
     return met
