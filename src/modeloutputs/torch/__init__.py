@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     )
     from .pretrained import PreTrainedModel
     from .products import use_product
+    from .trainer import TrainerMixin
 
 __all__ = [
     "BartConfig",
@@ -137,6 +138,7 @@ __all__ = [
     "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
+    "TrainerMixin",
     "compile_for_inference",
     "load_language_model",
     "use_product",
@@ -187,5 +189,6 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             ),
             "pretrained": ("PreTrainedModel",),
             "products": ("use_product",),
+            "trainer": ("TrainerMixin",),
         },
     )
