@@ -35,10 +35,10 @@ def resolve_settings(options: Mapping[str, Any], assigned: Mapping[str, Any]) ->
     config = settings_of_config(options.get("generation_config"))
     merged = {**{name: value for name, value in assigned.items() if name in SETTINGS}, **config, **keywords}
     settings = GenerationSettings.of(merged)
-    _warn_of_precedence(settings, keywords)
-    for line in settings.without_effect():
-        if keywords.get(line.split()[0]) is not None:  # those of a checkpoint may be meant for another way
-            _warn(line)
+    # Of what a checkpoint says, much is meant for another way of generating.
+    unused = [line for line in settings.without_effect() if keywords.get(line.split()[0]) is not None]
+    for line in [*_passed_twice(keywords), *unused]:
+        _warn(line)
     return settings
 
 
@@ -70,7 +70,7 @@ def settings_of_config(config: Any) -> dict[str, Any]:
     content = {name: value for name, value in cast("Mapping[str, Any]", found).items() if value is not None}
     unknown = sorted(content.keys() - KNOWN_NAMES)
     if unknown:
-        _warn(f"generation_config sets {', '.join(unknown)}, which generate does not know and leaves aside")
+        _warn(f"generation_config sets {', '.join(unknown)}, which generate does not know and leaves aside", 1)
     return _supported({name: value for name, value in content.items() if name in KNOWN_NAMES})
 
 
@@ -96,11 +96,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 and "\n" not in text else f"a {type(value).__name__}"
 
 
-def _warn_of_precedence(settings: GenerationSettings, keywords: Mapping[str, Any]) -> None:
-    for new, whole in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
-        if keywords.get(new) is not None and keywords.get(whole) is not None:
-            _warn(f"{new} and {whole} were both passed; {new}={getattr(settings, new)} counts")
+def _passed_twice(keywords: Mapping[str, Any]) -> list[str]:
+    pairs = (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length"))
+    return [
+        f"{new} and {whole} were both passed; {new}={keywords[new]} counts"
+        for new, whole in pairs
+        if keywords.get(new) is not None and keywords.get(whole) is not None
+    ]
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=6)  # at the call of `generate`
+def _warn(message: str, depth: int = 0) -> None:
+    warnings.warn(message, UserWarning, stacklevel=6 + depth)  # at the call of `generate`
