@@ -139,9 +139,9 @@ def test_several_prompts_are_one_batch(gpt2: str, generate: Call):
 def test_prompts_from_a_file_and_from_standard_input(gpt2: str, generate: Call, tmp_path: Path):
     (tmp_path / "prompts.txt").write_text("hello\n\n  \na b\n", encoding="utf-8")
     options = ("--model", gpt2, "--max-new-tokens", "4")
-    typed = generate(*options, "--prompt", "hello", "--prompt", "a b")
+    typed = generate(*options, "--prompt", "hello", "--prompt", "", "--prompt", "  ", "--prompt", "a b")
     assert generate(*options, "--file", str(tmp_path / "prompts.txt")).out == typed.out
-    assert generate(*options, "--file", "-", stdin="hello\na b\n").out == typed.out
+    assert generate(*options, "--file", "-", stdin="hello\n\n  \na b\n").out == typed.out
     assert generate(*options, "--file", "-", stdin="hello").out == generate(*options, "--prompt", "hello").out
 
 
