@@ -38,7 +38,8 @@ class ModelLimits:
     def of(cls, config: Config, overrides: Mapping[str, Any]) -> "ModelLimits":
         """Return the limits of a model with this configuration; `overrides` as in `special_tokens_of`."""
         sizes = cast("Any", config)
-        return cls(sizes.vocab_size, sizes.max_position_embeddings, special_tokens_of(config, overrides))
+        limit = getattr(config, "position_limit", sizes.max_position_embeddings)
+        return cls(sizes.vocab_size, limit, special_tokens_of(config, overrides))
 
     def token_ids(self, name: str) -> list[int]:
         """Return the ids of a special token; empty if it is not configured."""

@@ -179,17 +179,25 @@ PositionEmbeddings = tuple[Tensor, Tensor]
 """Cosines and sines (B or 1, 1, Q, D) of the angles of rotary positions."""
 
 
-def rotary_cos_sin(positions: Tensor, inverse_frequencies: Sequence[float], dtype: torch.dtype) -> PositionEmbeddings:
+def rotary_cos_sin(
+    positions: Tensor, inverse_frequencies: Sequence[float] | Tensor, dtype: torch.dtype, factor: float = 1.0
+) -> PositionEmbeddings:
     """Return cosines and sines of rotary positions (Su et al., 2021, section 3.2.2).
 
     Args:
         positions: (B or 1, Q) integers.
-        inverse_frequencies: D / 2 angles per position; dimension i is paired with dimension i + D / 2.
+        inverse_frequencies: D / 2 angles per position, of all rows or (B, D / 2) of each; dimension i is paired with
+            dimension i + D / 2.
         dtype: of the result; angles are computed in float32.
+        factor: what cosines and sines are multiplied by.
     """
-    frequencies = torch.tensor(inverse_frequencies, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None, :, None].float() * torch.cat([frequencies, frequencies])
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    frequencies = torch.as_tensor(inverse_frequencies, dtype=torch.float32, device=positions.device)
+    frequencies = torch.cat([frequencies, frequencies], -1)
+    if frequencies.dim() == 2:
+        frequencies = frequencies[:, None, None, :]
+    angles = positions[:, None, :, None].float() * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return (cos.to(dtype), sin.to(dtype)) if factor == 1.0 else ((cos * factor).to(dtype), (sin * factor).to(dtype))
 
 
 def apply_rotary(states: Tensor, position_embeddings: PositionEmbeddings) -> Tensor:

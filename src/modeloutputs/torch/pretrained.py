@@ -309,10 +309,15 @@ class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[Confi
             if given.get(name) is None:
                 given[name] = getattr(config, name)
         given["checkpointing"] = self._active_checkpointing
-        call = stack.check(rows, length, config.max_position_embeddings, **given)
+        call = stack.check(rows, length, self._position_limit, **given)
         if position_ids is None:
             position_ids = positions_from_mask(call.attention_mask, length)
         return call, position_ids
+
+    @property
+    def _position_limit(self) -> int:
+        """Positions that the model can hold."""
+        return cast("Any", self.config).max_position_embeddings
 
     def _check_tokens(
         self,
@@ -328,7 +333,7 @@ class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[Confi
             inputs_embeds,
             vocab_size=config.vocab_size,
             width=config.hidden_size,
-            limit=config.max_position_embeddings,
+            limit=self._position_limit,
             position_ids=position_ids,
             prefix=prefix,
         )
