@@ -142,15 +142,28 @@ class Framing(Encoder):
         if limit is None:
             raise InputError("truncation was asked for, and neither max_length nor the tokenizer names a length")
         room = limit - (self.num_special_tokens_to_add(second is not None) if special else 0)
-        for _ in range(len(first) + len(second or ()) - room):
-            longest = first if second is None or len(first) > len(second) else second
-            cut = {"only_first": first, "only_second": second or [], "longest_first": longest}[strategy]
-            if not cut:
-                raise InputError(
-                    f"truncation={strategy!r} leaves no text within max_length {limit}; truncate the other"
-                )
-            cut.pop(0 if self.truncation_side == "left" else -1)
+        lengths = _lengths(len(first), len(second or ()), strategy, max(room, 0))
+        for n, text in zip(lengths, (first, second or []), strict=True):
+            if len(text) > n < 1 and strategy != "longest_first":
+                raise InputError(f"truncation={strategy!r} leaves no text in max_length {limit}; truncate the other")
+            text[:] = text[len(text) - n :] if self.truncation_side == "left" else text[:n]
         return first, second
+
+
+def _lengths(first: int, second: int, strategy: str, room: int) -> tuple[int, int]:
+    """Return how much of two texts is kept; of equally long ones, the second keeps what cannot be halved."""
+    if first + second <= room:
+        return first, second
+    if strategy == "only_first":
+        return max(room - second, 0), second
+    if strategy == "only_second":
+        return first, max(room - first, 0)
+    shorter, longer = sorted((first, second))
+    if shorter > room - shorter:
+        shorter, longer = room // 2, room - room // 2
+    else:
+        longer = room - shorter
+    return (longer, shorter) if first > second else (shorter, longer)
 
 
 def _unframed(first: list[int], second: list[int] | None) -> list[tuple[int, int, int]]:
