@@ -109,6 +109,8 @@ def test_a_missing_projection(tmp_path: Path) -> None:
 def test_weights_of_something_else(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     save_file({"wte.weight": torch.zeros(3, 3)}, tmp_path / "model.safetensors")
+    refuses(tmp_path, CheckpointError, r"holds 1 tensors, too few for the 2 layers of its configuration; is the conf")
+    save_file({f"h.{i}.weight": torch.zeros(3, 3) for i in range(9)}, tmp_path / "model.safetensors")
     refuses(tmp_path, CheckpointError, r"lacks \d+ weights of BertModel: .*, \.\.\.; is it a checkpoint of this")
 
 

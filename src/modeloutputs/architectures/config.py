@@ -124,6 +124,12 @@ class Config(SettingChecks, metaclass=_ConfigType):
             check_setting(type(self), name, getattr(self, name))
         vars(self)["_valid"] = True
 
+    def revalidate(self) -> None:
+        """Hold settings that were assigned since against one another; see `validate`."""
+        vars(self).pop("_valid", None)
+        self.__post_init__()
+        self.validate()
+
     def _settle_labels(self) -> None:
         """Make num_labels, id2label and label2id agree, whichever of them were given."""
         self.require_positive("num_labels")

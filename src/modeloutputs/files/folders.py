@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError
-from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_json
+from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_json, variant_name
 
 __all__ = [
     "CONFIG",
@@ -144,10 +144,10 @@ def _describe_adapter(folder: Path) -> str:
     )
 
 
-def describe_missing_weights(folder: Path) -> str:
+def describe_missing_weights(folder: Path, variant: str | None = None) -> str:
     """Return the message for a folder in which there are no weights that PyTorch's models read, and what there is."""
-    names = "neither model.safetensors, nor its index, nor pytorch_model.bin"
-    return f"{str(folder)!r} has no weights: {names}{_hint(folder)}"
+    single, other = variant_name(SAFETENSORS, variant), variant_name("pytorch_model.bin", variant)
+    return f"{str(folder)!r} has no weights: neither {single}, nor its index, nor {other}{_hint(folder)}"
 
 
 def _hint(folder: Path) -> str:

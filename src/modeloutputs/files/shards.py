@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelOutputsError
-from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_index
+from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_index, variant_name
 from .replacing import Replacement, replace_together
 from .safetensors import nbytes, write_safetensors
 
 __all__ = ["save_weights", "stale_weights", "write_weights"]
 
-# What may be removed when it is stale. Other files whose names begin with "model" are somebody else's.
-_WRITTEN_HERE = re.compile(r"model(-\d{5}-of-\d{5}(-[0-9a-f]{8})?)?\.safetensors|model\.safetensors\.index\.json")
+# What may be removed when it is stale, whatever else an index names; the last part, earlier versions wrote.
+_SHARD = re.compile(r"model(\.\w+)?-\d{5}-of-\d{5}(-[0-9a-f]{8})?\.safetensors")
 
 
 def save_weights(tensors: Mapping[str, Any], folder: Path, max_shard_size: int, framework: str = "pt") -> None:
@@ -48,29 +48,38 @@ def save_weights(tensors: Mapping[str, Any], folder: Path, max_shard_size: int, 
         write_weights(files, tensors, max_shard_size, framework)
 
 
-def write_weights(files: Replacement, tensors: Mapping[str, Any], max_shard_size: int, framework: str = "pt") -> None:
-    """Write weights among the files of a folder that are replaced together; see `save_weights`."""
+def write_weights(
+    files: Replacement,
+    tensors: Mapping[str, Any],
+    max_shard_size: int,
+    framework: str = "pt",
+    *,
+    variant: str | None = None,
+) -> None:
+    """Write weights among the files of a folder that are replaced together; see `save_weights` and `variant_name`."""
     shards = _split(tensors, max_shard_size)
-    names = [SAFETENSORS] if len(shards) == 1 else _shard_names(len(shards))
+    names = [variant_name(SAFETENSORS, variant)] if len(shards) == 1 else _shard_names(len(shards), variant)
     for name, shard in zip(names, shards, strict=True):
         write_safetensors(files.path(name), shard, {"format": framework})
     if len(shards) > 1:
-        files.write_text(SAFETENSORS_INDEX, _index(names, shards))
+        files.write_text(variant_name(SAFETENSORS_INDEX, variant), _index(names, shards))
 
 
-def stale_weights(folder: Path, written: Collection[str]) -> set[str]:
+def stale_weights(folder: Path, written: Collection[str], variant: str | None = None) -> set[str]:
     """Return which weight files of an earlier checkpoint end with it: its index, the shards that this names, the whole.
 
     Args:
         folder: of the checkpoint.
         written: names of the new files.
+        variant: of both checkpoints.
     """
-    index = folder / SAFETENSORS_INDEX
+    whole, index = variant_name(SAFETENSORS, variant), folder / variant_name(SAFETENSORS_INDEX, variant)
     try:
         named = set(read_index(index).values()) if index.is_file() else set[str]()
     except ModelOutputsError:  # what a broken index meant cannot be known
         named = set[str]()
-    return {name for name in {*named, SAFETENSORS, SAFETENSORS_INDEX} if _WRITTEN_HERE.fullmatch(name)} - {*written}
+    shards = {name for name in named if _SHARD.fullmatch(name)}
+    return {whole, index.name, *shards} - {*written}
 
 
 def _split(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
@@ -85,8 +94,9 @@ def _split(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
     return shards
 
 
-def _shard_names(count: int) -> list[str]:
-    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+def _shard_names(count: int, variant: str | None) -> list[str]:
+    stem = variant_name(SAFETENSORS, variant).removesuffix(".safetensors")
+    return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
 def _index(names: list[str], shards: list[dict[str, Any]]) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from ..errors import FileFormatError, InputError
-from ..files.atomic import atomic_path
 from ..files.checkpoints import read_json
+from ..files.replacing import Replacement, replace_together
 from .setting_names import KNOWN_NAMES
 from .special_tokens import SPECIAL_TOKENS
 
@@ -64,6 +64,11 @@ class GenerationConfig:
         Raises:
             InputError: a value that JSON does not have.
         """
+        with replace_together(Path(folder)) as files:
+            self.write(files)
+
+    def write(self, files: Replacement) -> None:
+        """Write generation_config.json among files that are replaced together; see `save_pretrained`."""
         if not self._settings:
             return
         try:
@@ -72,8 +77,7 @@ class GenerationConfig:
             raise InputError(
                 f"generation_config cannot be written as JSON: {error}; set such options in calls"
             ) from None
-        with atomic_path(Path(folder) / GENERATION_CONFIG) as path:
-            path.write_text(text, encoding="utf-8")
+        files.write_text(GENERATION_CONFIG, text)
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..architectures import BartConfig
 from ..architectures.bart import LAYER_PATHS, UNUSED_POSITIONS, WEIGHT_NAMES, decoder_settings, encoder_settings
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
+from ..files.checkpoints import find_checkpoint
 from ..output import ModelOutput
 from .arguments import EncoderOutputs
 from .cache import PastKeyValues, cross_length
@@ -68,9 +69,12 @@ class _BartStack(BartPreTrainedModel):
             self.dropout = nn.Dropout(config.dropout)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | None, **options: Any) -> Self:
         """Load this part of a whole model, or from a checkpoint of it alone; options are those of BartModel."""
-        config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
+        if name_or_path is None or options.get("config") is not None or options.get("output_loading_info"):
+            return super().from_pretrained(name_or_path, **options)
+        place = {name: options[name] for name in ("revision", "subfolder") if name in options}
+        config = BartConfig.from_folder(find_checkpoint(name_or_path, weights=False, **place))
         written_by = config.other.get("architectures")
         if any(written_by == [base.__name__] for base in cls.__mro__):
             return super().from_pretrained(name_or_path, **options)

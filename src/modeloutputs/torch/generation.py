@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files.replacing import Replacement
 from ..generation.config import GenerationConfig
 from ..generation.loops import GenerationResult, beam_search, sample, stream_text
 from ..generation.options import resolve_settings, settings_of_config
@@ -237,8 +238,8 @@ class GenerationMixin:
     def _load_extras(self, folder: Path) -> None:
         self.generation_config = GenerationConfig.from_pretrained(folder)
 
-    def _save_extras(self, folder: Path) -> None:
-        self.generation_config.save_pretrained(folder)
+    def _save_extras(self, files: Replacement) -> None:
+        self.generation_config.write(files)
 
     def _prepare(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, options: Mapping[str, Any]

@@ -27,6 +27,8 @@ def resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource
     resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
         raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
+    if resolved.itemsize == 1:
+        raise InputError(f"dtype is {resolved}, which stores numbers and computes nothing; pass dtype='bfloat16'")
     return resolved
 
 
