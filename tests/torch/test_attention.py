@@ -29,7 +29,7 @@ from modeloutputs.torch.attention import (
     is_unmasked,
     rotary_cos_sin,
 )
-from modeloutputs.torch.results import Made, as_result
+from modeloutputs.torch.results import Made, result_of
 
 from ..support.torch_stacks import FREQUENCIES, rotated
 from .tiny import padded_mask, randomise, states
@@ -322,7 +322,7 @@ class Context:
 
 
 def called(module: Attention, hidden: Tensor, context: Context, with_weights: bool = False) -> AttentionResult:
-    return as_result(AttentionResult, module(hidden, context, with_weights))
+    return result_of(AttentionResult, context.made, module, hidden, context, with_weights)
 
 
 NAMES = {"query": "q", "key": "k", "value": "v", "output": "out"}
@@ -387,10 +387,10 @@ def test_packed_projections_compute_the_same_and_stay_parameters() -> None:
 
 def test_attention_appends_to_the_past_and_leaves_it() -> None:
     module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
-    whole, _, (key, value) = module(hidden, Context(AttentionMask(causal=True)))
+    whole, _, (key, value) = called(module, hidden, Context(AttentionMask(causal=True)), False)
     past = (key[:, :, :3].clone(), value[:, :, :3].clone())
     before = tuple(tensor.clone() for tensor in past)
-    last, _, kept = module(hidden[:, 3:], Context(past=past))
+    last, _, kept = called(module, hidden[:, 3:], Context(past=past), False)
     torch.testing.assert_close(last, whole[:, 3:])
     torch.testing.assert_close(kept, (key, value))
     assert all(torch.equal(a, b) for a, b in zip(past, before, strict=True))

@@ -55,11 +55,12 @@ class Triple(NamedTuple):
         (lambda result: (STEERED,), (STEERED, "weights", "present")),
         (lambda result: (STEERED, "other"), (STEERED, "other", "present")),
         (lambda result: (STEERED, None, "other"), (STEERED, "weights", "other")),
+        (lambda result: result[1:], ("weights", "weights", "present")),
     ],
 )
 def test_what_a_hook_leaves_out_is_what_the_module_made(put: Any, expected: tuple[Any, ...]) -> None:
     made: Made = [("of another module",)]
-    found = result_of(Triple, made, lambda: put(finished(made, STATES, "weights", "present")))
+    found = result_of(Triple, made, lambda: put(finished(made, STATES, "weights", beside=("present",))))
     assert type(found) is Triple
     assert found[0] is expected[0]
     assert found[1:] == expected[1:]
@@ -68,5 +69,5 @@ def test_what_a_hook_leaves_out_is_what_the_module_made(put: Any, expected: tupl
 
 def test_states_alone_are_not_noted() -> None:
     made: Made = []
-    assert result_of(Triple, made, lambda: finished(made, "states", None, None)) == ("states", None, None)
+    assert result_of(Triple, made, lambda: finished(made, "states", None, beside=(None,))) == ("states", None, None)
     assert made == []

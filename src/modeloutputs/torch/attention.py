@@ -126,6 +126,8 @@ def _bias(seen: Tensor, like: Tensor) -> Tensor:
 def compute_dtype(like: Tensor) -> torch.dtype:
     """The dtype that matrix products of such a tensor come out in: autocast's, where that is on."""
     kind = like.device.type
+    if kind == "meta":
+        return like.dtype
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 
 
@@ -328,7 +330,7 @@ class Attention(PackedModule):
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights.
 
         Returns:
-            the parts of an `AttentionResult`.
+            the parts of an `AttentionResult` but the last, which is noted in `context.made`.
         """
         query, key, value = self.project(hidden, *self.projections)
         rotary = context.position_embeddings
@@ -336,7 +338,7 @@ class Attention(PackedModule):
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
         key_value = context.append(key, value)
         attended, weights = self.attend(query, key_value, context.mask, with_weights)
-        return finished(context.made, attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, beside=(key_value if context.has_cache else None,))
 
     def attend(
         self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool
@@ -372,4 +374,4 @@ class CrossAttention(Attention):
         assert key_value is not None  # a layer calls this with an encoder only
         (query,) = self.project(hidden, self.projections.query)
         attended, weights = self.attend(query, key_value, context.encoder_mask, with_weights)
-        return finished(context.made, attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, beside=(key_value if context.has_cache else None,))

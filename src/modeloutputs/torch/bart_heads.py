@@ -87,7 +87,8 @@ class BartForConditionalGeneration(
         first = None
         if start is None:
             first = start_token(settings, limits)
-            start = torch.full((rows, 1), first, device=self.device)
+            device = self.device if encoded is None else encoded.last_hidden_state.device
+            start = torch.full((rows, 1), first, device=device)
         if start.dim() == 2 and start.shape[0] != rows:
             raise InputError(f"decoder_input_ids has {start.shape[0]} rows, the encoder's states {rows}; pass as many")
         if first is None:

@@ -85,9 +85,10 @@ class BertAttention(nn.Module):
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
         """Map (B, S, hidden) to the parts of an `AttentionResult`; `with_weights` also returns the weights."""
-        result = result_of(AttentionResult, context.made, self.self, hidden, context, with_weights)
+        given = {"context": context, "with_weights": with_weights}
+        result = result_of(AttentionResult, context.made, self.self, hidden, **given)
         attended, weights, key_value = result
-        return finished(context.made, self.output(attended, hidden), weights, key_value)
+        return finished(context.made, self.output(attended, hidden), weights, beside=(key_value,))
 
 
 class BertIntermediate(nn.Module):
@@ -121,15 +122,16 @@ class BertLayer(nn.Module):
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
         """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
-        made = context.made
-        result = result_of(AttentionResult, made, self.attention, hidden, context, with_weights)
+        made, given = context.made, {"context": context, "with_weights": with_weights}
+        result = result_of(AttentionResult, made, self.attention, hidden, **given)
         hidden, weights, present = result
         cross_weights = None
         if self.settings.cross_attention and context.has_encoder:
-            crossed = result_of(AttentionResult, made, self.crossattention, hidden, context, with_weights)
+            crossed = result_of(AttentionResult, made, self.crossattention, hidden, **given)
             hidden, cross_weights, encoder = crossed
             present = None if present is None or encoder is None else (*present, *encoder)
-        return finished(made, self.output(self.intermediate(hidden), hidden), weights, cross_weights, present)
+        hidden = self.output(self.intermediate(hidden), hidden)
+        return finished(made, hidden, weights, cross_weights, beside=(present,))
 
 
 class BertEncoder(StackHolder):

@@ -55,7 +55,7 @@ class Checkpointing:
         # Reentrant, gradients reach what is passed as an argument only, and not what the context holds.
         def run(hidden: Tensor, encoder_hidden_states: Tensor | None) -> Any:
             own = context._replace(encoder_hidden_states=encoder_hidden_states)
-            return layer(hidden, own, with_weights)
+            return layer(hidden, context=own, with_weights=with_weights)
 
         saved = torch.autograd.graph.save_on_cpu(pin_memory=hidden.is_cuda) if self.offload else nullcontext()
         with saved:

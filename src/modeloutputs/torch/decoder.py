@@ -87,6 +87,8 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
         return None
     stack = _stacks(model)[-1]
     weight = stack.key_weight()
+    if weight.is_meta:  # it waits elsewhere until it is used, as accelerate's do
+        return None
     return Cache.with_room(
         layers=len(stack),
         batch=rows,
@@ -114,7 +116,7 @@ def given_cache(model: GenerativeModel, past: Any, rows: int, length: int) -> Ca
     stack = _stacks(model)[-1]
     weight = stack.key_weight()
     shape = (rows, stack.settings.key_heads, stack.settings.head_width)
-    check_cache(past, len(stack), shape, compute_dtype(weight), weight.device)
+    check_cache(past, len(stack), shape, compute_dtype(weight), None if weight.is_meta else weight.device)
     cache = past if isinstance(past, Cache) else Cache(past)
     if cache.length > length:
         raise InputError(

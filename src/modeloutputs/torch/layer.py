@@ -93,20 +93,24 @@ class Layer(nn.Module):
         self.add_module(paths.norm, norm_layer(settings))
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
-        """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
+        """Map (B, S, hidden) to the parts of a `LayerResult` but the last, which is noted in `context.made`.
+
+        `with_weights` also returns the attention weights.
+        """
         hidden, weights, present = self._attend(hidden, self.paths.attention, context, with_weights)
         cross_weights, cross = None, self.paths.cross_attention
         if self.settings.cross_attention and cross is not None and context.has_encoder:
             hidden, cross_weights, encoder = self._attend(hidden, cross, context, with_weights)
             present = None if present is None or encoder is None else (*present, *encoder)
-        return finished(context.made, self._feed_forward(hidden), weights, cross_weights, present)
+        return finished(context.made, self._feed_forward(hidden), weights, cross_weights, beside=(present,))
 
     def _attend(
         self, hidden: Tensor, paths: AttentionPaths, context: LayerContext, with_weights: bool
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:
         block, norm = getattr(self, paths.block), getattr(self, paths.norm)
         read = self._read(hidden, norm)
-        result = result_of(AttentionResult, context.made, block, read, context, with_weights)
+        given = {"context": context, "with_weights": with_weights}  # by name, so that hooks see the states alone
+        result = result_of(AttentionResult, context.made, block, read, **given)
         attended, weights, key_value = result
         return self._add(attended, hidden, norm, *_producers(block, paths.output)), weights, key_value
 

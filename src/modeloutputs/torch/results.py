@@ -37,11 +37,17 @@ def trimmed(*parts: Any) -> tuple[Any, ...]:
     return parts[:count]
 
 
-def finished(made: Made, *parts: Any) -> tuple[Any, ...]:
-    """Return a module's result as hooks see it, and note in `made` what there is beside its first part."""
-    result = trimmed(*parts)
-    if len(result) > 1:
-        made.append(result)
+def finished(made: Made, *shown: Any, beside: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """Return a module's result as hooks see it, and note in `made` what there is beside its first part.
+
+    Args:
+        made: the record of the call.
+        *shown: the first parts.
+        beside: the others, which hooks do not see: tools that look at layers want flat tuples of tensors.
+    """
+    result = trimmed(*shown)
+    if len(result) > 1 or any(part is not None for part in beside):
+        made.append((*shown, *beside))
     return result
 
 
@@ -57,8 +63,8 @@ def result_of(cls: type[Result], made: Made, module: Callable[..., Any], *argume
         return as_result(cls, value)
     parts = made[-1]
     del made[depth:]
-    if value is parts:
-        return as_result(cls, value)
+    if type(value) is cls:  # whole, as nobody but a module of ours returns it
+        return value
     kept = as_result(cls, parts)
     return cls(*(own if part is None else part for part, own in zip(as_result(cls, value), kept, strict=True)))
 

@@ -177,7 +177,9 @@ class Stack(nn.ModuleList):
             raise InputError("past_key_values was passed to an encoder; set config.is_decoder=True for a decoder")
         weight = self.key_weight()
         shape = (rows, settings.key_heads, settings.head_width)
-        check_cache(past, len(self), shape, compute_dtype(weight), weight.device)
+        # Weights that wait elsewhere until they are used, as accelerate's do, say nothing of the device.
+        device = None if weight.is_meta else weight.device
+        check_cache(past, len(self), shape, compute_dtype(weight), device)
         if cross_length(past) is not None and not settings.cross_attention:
             raise InputError("past_key_values holds an encoder's keys, but this model has no cross-attention")
 
@@ -250,7 +252,8 @@ class Stack(nn.ModuleList):
         for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
             checkpointing = call.checkpointing
             run = layer if checkpointing is None or not checkpointing.covers(i) else partial(checkpointing.call, layer)
-            result = result_of(LayerResult, call.made, run, hidden, context.at(i), with_weights)
+            given = {"context": context.at(i), "with_weights": with_weights}  # by name: hooks see the states alone
+            result = result_of(LayerResult, call.made, run, hidden, **given)
             hidden = result.hidden
             states.append(hidden if keep else None)
             attended.append(result[1:])
@@ -331,7 +334,7 @@ class Stack(nn.ModuleList):
             return runner.run(hidden, context, kept)[0]
         states: list[Tensor | None] = []
         for layer, keep in zip(self, kept, strict=True):
-            hidden = result_of(LayerResult, context.made, layer, hidden, context, False).hidden
+            hidden = result_of(LayerResult, context.made, layer, hidden, context=context).hidden
             states.append(hidden if keep else None)
         return [*states[:-1], hidden]
 

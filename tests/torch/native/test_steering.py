@@ -125,3 +125,39 @@ def test_a_steered_layer_is_trained_and_computed_again() -> None:
     model.gradient_checkpointing_enable()
     found = torch.autograd.grad(model.train()(IDS, labels=IDS).loss, model.transformer.wte.weight)[0]
     torch.testing.assert_close(found, expected)
+
+
+# -- tools that look at layers, or keep weights elsewhere --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_captum_reads_a_whole_layers_states_and_what_it_is_given(name: str) -> None:
+    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
+    model, layers = built(name)
+    states = model(IDS, output_hidden_states=True)
+    expected = states["decoder_hidden_states" if name == "BART" else "hidden_states"]
+    reader = captum.LayerActivation(lambda ids: model(ids).to_tuple()[0], layers[0])
+    torch.testing.assert_close(reader.attribute(IDS), expected[1])
+    torch.testing.assert_close(reader.attribute(IDS, attribute_to_layer_input=True), expected[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", MODELS)
+def test_states_are_changed_before_a_layer_reads_them(name: str) -> None:
+    model, layers = built(name)
+    layers[1].register_forward_pre_hook(lambda module, inputs: (inputs[0] + VECTOR,))
+    found = model(IDS).to_tuple()[0]
+    torch.testing.assert_close(found, peers(name, built(name)[0]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Llama", "BART"])
+def test_weights_that_accelerate_keeps_elsewhere_compute_the_same(name: str) -> None:
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    model, _ = built(name)
+    plain, offloaded = model(IDS).to_tuple()[0], built(name)[0]
+    accelerate.cpu_offload(offloaded, execution_device=torch.device("cpu"))
+    torch.testing.assert_close(offloaded(IDS).to_tuple()[0], plain)
+    if name in CACHING:
+        found, expected = (each.generate(IDS, max_new_tokens=3, eos_token_id=()) for each in (offloaded, model))
+        assert torch.equal(found.sequences, expected.sequences)
