@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modeloutputs.architectures import LlamaConfig
 from modeloutputs.errors import InputError
 from modeloutputs.generation.prompt import ModelLimits, Prompt, mask_of_pads, pad_left
 from modeloutputs.generation.settings import GenerationSettings
@@ -162,6 +163,15 @@ def test_lengths_that_cannot_be_are_told():
         InputError, match="max_length is 3, and the prompt has 3 positions already; pass more, or max_n"
     ):
         Prompt.of(rows, None, GenerationSettings(max_length=3), PADDED)
+
+
+def test_rotary_positions_go_on_where_the_caller_says_so():
+    config = LlamaConfig(vocab_size=20, hidden_size=8, num_attention_heads=2, max_position_embeddings=16)
+    limits = ModelLimits.of(config, {})
+    assert limits.max_new_tokens(GenerationSettings(), 10) == 7
+    assert limits.max_new_tokens(GenerationSettings(), 30) == 128
+    assert limits.max_new_tokens(GenerationSettings(max_new_tokens=50), 10) == 50
+    assert limits.max_new_tokens(GenerationSettings(max_length=50), 10) == 40
 
 
 def test_padding_tokens_are_padding_unless_they_end_rows():

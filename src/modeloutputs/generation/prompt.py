@@ -33,13 +33,16 @@ class ModelLimits:
     max_positions: int
     special_tokens: Mapping[str, list[int]]
     """Token ids by name, as `special_tokens_of` returns them."""
+    trained_positions: int | None = None
+    """Where not all positions, the first of them that the model was made for: without a word, it stays within them."""
 
     @classmethod
     def of(cls, config: Config, overrides: Mapping[str, Any]) -> "ModelLimits":
         """Return the limits of a model with this configuration; `overrides` as in `special_tokens_of`."""
         sizes = cast("Any", config)
-        limit = getattr(config, "position_limit", sizes.max_position_embeddings)
-        return cls(sizes.vocab_size, limit, special_tokens_of(config, overrides))
+        trained = sizes.max_position_embeddings
+        limit = getattr(config, "position_limit", trained)
+        return cls(sizes.vocab_size, limit, special_tokens_of(config, overrides), trained)
 
     def token_ids(self, name: str) -> list[int]:
         """Return the ids of a special token; empty if it is not configured."""
@@ -68,6 +71,8 @@ class ModelLimits:
                 f"max_position_embeddings of {self.max_positions}; shorten the prompt, or pass "
                 f"max_new_tokens={max(available, 0)} or less"
             )
+        if asked is None and self.trained_positions is not None and self.trained_positions > prompt_length:
+            available = min(available, self.trained_positions - prompt_length + unread)
         return min(asked or DEFAULT_NEW_TOKENS, available)
 
 

@@ -35,6 +35,7 @@ from .outputs import (
 
 if TYPE_CHECKING:
     from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..generation.config import GenerationConfig
     from ..generation.settings import GenerationSettings
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import load_language_model
@@ -115,6 +116,7 @@ __all__ = [
     "GPT2Model",
     "GPT2Tokenizer",
     "GenerateOutput",
+    "GenerationConfig",
     "GenerationSettings",
     "LlamaConfig",
     "LlamaForCausalLM",
@@ -149,6 +151,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".generation.config": ("GenerationConfig",),
             ".generation.settings": ("GenerationSettings",),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": ("load_language_model",),
