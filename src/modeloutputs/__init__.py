@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .files.outputs import load, save
     from .ops.concat import concat
     from .ops.convert import convert
+    from .ops.masks import concat_masks
     from .ops.padding import pad
+    from .ops.pooling import pool
     from .ops.rows import select, split
     from .ops.unpadding import unpad
     from .output.checking import check
@@ -57,9 +59,11 @@ __all__ = [
     "UsageError",
     "check",
     "concat",
+    "concat_masks",
     "convert",
     "load",
     "pad",
+    "pool",
     "save",
     "select",
     "split",
@@ -73,7 +77,9 @@ if not TYPE_CHECKING:  # type checkers would take this to mean that every name e
         __name__,
         {
             "ops.concat": ("concat",),
+            "ops.masks": ("concat_masks",),
             "ops.padding": ("pad",),
+            "ops.pooling": ("pool",),
             "ops.rows": ("select", "split"),
             "ops.unpadding": ("unpad",),
             "output.checking": ("check",),
