@@ -48,9 +48,8 @@ class LibraryErrors:
         if isinstance(error, Exception):
             raise self.kind(f"{self.what}: {first_line(error)}") from None
         if type(error).__name__ == "PanicException":
-            raise self.kind(
-                f"{self.what}: the tokenizers library stopped with {str(error).splitlines()[0]!r}"
-            ) from None
+            said = str(error).partition("\n")[0]
+            raise self.kind(f"{self.what}: the tokenizers library stopped with {said!r}") from None
         return False
 
 

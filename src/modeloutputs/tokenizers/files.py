@@ -204,6 +204,8 @@ def _read_ids(path: Path) -> dict[str, int]:
 
 
 def _checked_ids(where: str, ids: Mapping[str, Any]) -> dict[str, int]:
+    with LibraryErrors(FileFormatError, f"{where} has tokens that are no text"):
+        "".join(ids).encode()
     return {token: check_id(where, token, number) for token, number in ids.items()}
 
 
