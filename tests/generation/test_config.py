@@ -21,6 +21,7 @@ SAID = {
     "no_repeat_ngram_size": 3,
     "num_beams": 4,
     "of_tomorrow": {"a": [1, None]},
+    "self": 5,
     "pad_token_id": 3,
     "transformers_version": "4.31.0",
 }

@@ -36,7 +36,7 @@ class GenerationConfig:
         None
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, /, **settings: Any) -> None:
         self.__dict__["_settings"] = dict(settings)
         self.__dict__["_assigned"] = set(settings)
 
@@ -91,7 +91,7 @@ class GenerationConfig:
         """Return all settings, as they were read or set."""
         return copy.deepcopy(self._settings)
 
-    def update(self, **settings: Any) -> None:
+    def update(self, /, **settings: Any) -> None:
         """Set several settings."""
         for name, value in settings.items():
             setattr(self, name, value)
