@@ -28,7 +28,7 @@ from .errors import (
 from .output import ALWAYS, ModelOutput
 
 if TYPE_CHECKING:
-    from .files.outputs import load, save
+    from .files.outputs import load, read_notes, save
     from .ops.concat import concat
     from .ops.convert import convert
     from .ops.masks import concat_masks
@@ -64,6 +64,7 @@ __all__ = [
     "load",
     "pad",
     "pool",
+    "read_notes",
     "save",
     "select",
     "split",
@@ -84,6 +85,6 @@ if not TYPE_CHECKING:  # type checkers would take this to mean that every name e
             "ops.unpadding": ("unpad",),
             "output.checking": ("check",),
             "ops.convert": ("convert",),
-            "files.outputs": ("load", "save"),
+            "files.outputs": ("load", "read_notes", "save"),
         },
     )

@@ -20,7 +20,7 @@ from modeloutputs.files.replacing import JOURNAL, finish_replacing, replace_toge
 from modeloutputs.files.safetensors import write_safetensors
 from modeloutputs.files.shards import stale_weights, write_weights
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+from ..support.kills import in_child, is_killed_at, needs_fork
 
 WHOLE, SHARDS = 10_000, 200
 """Bytes of a shard, for one file and for two."""
@@ -57,30 +57,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def die_at(step: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Do something in a process that dies, without cleaning up, before its call number `step` that changes files."""
-    if (child := os.fork()) == 0:
-        calls = itertools.count()
-
-        def dying(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                if next(calls) == step:
-                    os._exit(9)
-                return function(*arguments, **options)
-
-            return call
-
-        for name in ("replace", "unlink", "open"):
-            setattr(os, name, dying(getattr(os, name)))
-        try:
-            action()
-        finally:
-            os._exit(0)
-    return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
-
-
 @needs_fork
-@pytest.mark.parametrize(("before", "after"), [(WHOLE, WHOLE), (WHOLE, SHARDS), (SHARDS, WHOLE)])
+@pytest.mark.parametrize(("before", "after"), [(WHOLE, SHARDS), (SHARDS, WHOLE)])
 def test_a_process_killed_at_any_point_leaves_the_old_checkpoint_or_the_new(
     before: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +69,7 @@ def test_a_process_killed_at_any_point_leaves_the_old_checkpoint_or_the_new(
     for step in itertools.count():
         folder = tmp_path / str(step)
         save(folder, 100, before)
-        if not die_at(step, partial(save, folder, 200, after), monkeypatch):
+        if not is_killed_at(step, partial(save, folder, 200, after), ("replace", "unlink", "open")):
             break
         try:
             assert len(peer_values(folder)) == 1  # a mixture never loads elsewhere either
@@ -109,19 +87,15 @@ def test_a_process_killed_at_any_point_leaves_the_old_checkpoint_or_the_new(
     assert values(folder) == {200}
 
 
+def save_often(folder: Path, value: int) -> None:
+    for _ in range(4):
+        save(folder, value, SHARDS)
+
+
 @needs_fork
 def test_processes_that_save_into_one_folder_at_once_leave_a_whole_checkpoint(tmp_path: Path) -> None:
     for round in range(3):
-        children: list[int] = []
-        for value in (100, 200, 300):
-            if (child := os.fork()) == 0:
-                try:
-                    for _ in range(4):
-                        save(tmp_path, value, SHARDS)
-                    os._exit(0)
-                finally:
-                    os._exit(1)
-            children.append(child)
+        children = [in_child(partial(save_often, tmp_path, value)) for value in (100, 200, 300)]
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0], round
         assert len(values(tmp_path)) == 1
         assert not [name for name in names(tmp_path) if name.startswith(".")]

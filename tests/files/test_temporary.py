@@ -7,6 +7,8 @@ import pytest
 
 from modeloutputs.files.temporary import create_temporary, locked_folder, remove_leftovers
 
+from ..support.kills import in_child
+
 pytest.importorskip("fcntl", reason="this system has no flock")
 
 
@@ -16,11 +18,12 @@ def names(folder: Path) -> list[str]:
 
 def leave_behind(folder: Path, *targets: str) -> None:
     """Create temporary files in a process that dies before it removes them."""
-    if (child := os.fork()) == 0:
+
+    def create() -> None:
         for target in targets:
             create_temporary(folder / target)
-        os._exit(0)
-    os.waitpid(child, 0)
+
+    os.waitpid(in_child(create), 0)
 
 
 def test_a_file_in_use_is_kept_and_another_gets_its_own(tmp_path: Path) -> None:
@@ -61,11 +64,14 @@ def test_the_name_of_a_target_may_be_as_long_as_names_can_be(tmp_path: Path) -> 
 
 def test_a_folder_is_locked_for_other_processes_and_free_after_the_death_of_its_holder(tmp_path: Path) -> None:
     read, write = os.pipe()
+
+    def lock() -> None:
+        with locked_folder(tmp_path):
+            os.write(write, b"child")
+            os._exit(0)
+
     with locked_folder(tmp_path):
-        if (child := os.fork()) == 0:
-            with locked_folder(tmp_path):
-                os.write(write, b"child")
-                os._exit(0)
+        child = in_child(lock)
         os.write(write, b"first ")
     os.waitpid(child, 0)
     assert os.read(read, 100) == b"first child"

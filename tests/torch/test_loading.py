@@ -4,8 +4,8 @@
 
 import copy
 import json
-import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from modeloutputs.torch import (
 )
 from modeloutputs.torch.bart import BartDecoder
 
+from ..support.kills import is_killed_at, needs_fork
 from ..support.torch_checkpoints import change, checkpoint, configure
 from .tiny import BART_SIZES, GPT_SIZES, LLAMA_SIZES, SIZES, randomise
 
@@ -330,27 +331,14 @@ def test_labels_assigned_with_a_new_head_are_saved(assign: dict[str, Any], tmp_p
 # -- killed while it saves ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_a_model_whose_saving_was_killed_is_the_old_one_or_the_new(tmp_path: Path) -> None:
     old, new = classifier(id2label={0: "old", 1: "older"}), classifier(id2label={0: "new", 1: "newer", 2: "newest"})
     found: list[str] = []
     for step in range(100):
         folder = tmp_path / str(step)
         old.save_pretrained(folder)
-        if (child := os.fork()) == 0:
-            counts = iter(range(step))
-            for name in ("replace", "unlink"):
-                function = getattr(os, name)
-
-                def call(*arguments: Any, function: Any = function, counts: Any = counts) -> Any:
-                    if next(counts, None) is None:
-                        os._exit(9)
-                    return function(*arguments)
-
-                setattr(os, name, call)
-            new.save_pretrained(folder)
-            os._exit(0)
-        killed = os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
+        killed = is_killed_at(step, partial(new.save_pretrained, folder), ("replace", "unlink"))
         model = BertForSequenceClassification.from_pretrained(folder)
         assert_same(model, old if model.config.id2label[0] == "old" else new)
         found.append(model.config.id2label[0])

@@ -198,12 +198,16 @@ def shard_paths(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Path]:
         CheckpointNotFoundError: one is missing.
     """
     paths = {name: resolve_within(folder, name) for name in dict.fromkeys(weight_map.values())}
-    missing = [name[:60] for name, path in paths.items() if not _is_file(path)]
+    missing = [_shown(name) for name, path in paths.items() if not _is_file(path)]
     if missing:
         raise CheckpointNotFoundError(
             f"{str(folder)!r} lacks {len(missing)} of the {len(paths)} shards its index names: {', '.join(missing[:5])}"
         )
     return paths
+
+
+def _shown(name: str) -> str:
+    return name[:60] if name.isprintable() else ascii(name[:60])
 
 
 def _is_file(path: Path) -> bool:
