@@ -7,6 +7,8 @@
 - `position_ids` (B, S); from the mask where not passed.
 - `token_type_ids` (B, S), 0 for the first text, 1 for the second.
 - `encoder_hidden_states` (B, E, hidden) and `encoder_attention_mask` (B, E), for a decoder with cross-attention.
+- `head_mask` (heads,) or (layers, heads), factors on the attention weights of each head, 0 to leave it out; in a
+  decoder of its cross-attention too. BART has one for each kind of attention. Llama has none.
 - `past_key_values`, the cache that an earlier call returned; it is not changed.
 - `use_cache`, `output_hidden_states`, `output_attentions`, `return_dict`: the configuration's where not passed. The two
   `output_` flags also take layer indices: other layers are then None, so that indices keep their meaning. With
@@ -59,6 +61,7 @@ class Inputs(Flags, total=False):
 
     position_ids: Tensor | None
     inputs_embeds: Tensor | None
+    head_mask: Tensor | None
 
 
 class DecoderInputs(Inputs, total=False):
@@ -79,6 +82,9 @@ class Seq2SeqInputs(Flags, total=False):
     decoder_inputs_embeds: Tensor | None
     position_ids: Tensor | None
     decoder_position_ids: Tensor | None
+    head_mask: Tensor | None
+    decoder_head_mask: Tensor | None
+    cross_attn_head_mask: Tensor | None
 
 
 # Not among the named parameters of `forward`: what a training loop finds there with "label" in its name, as that of

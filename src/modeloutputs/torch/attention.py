@@ -30,6 +30,7 @@ __all__ = [
     "attend",
     "build_mask",
     "check_mask",
+    "checked_head_mask",
     "compute_dtype",
     "is_unmasked",
     "rotary_cos_sin",
@@ -42,11 +43,13 @@ class AttentionMask(NamedTuple):
     """The keys that each query may see.
 
     `bias` (B or 1, 1 or H, Q or 1, K) is added to the scores: 0 where a key is seen, a large negative number where it
-    is not; None where all are. `causal` says that it is None because the kernel itself hides later positions.
+    is not; None where all are. `causal` says that it is None because the kernel itself hides later positions. `heads`
+    (1, H, 1, 1) multiplies the weights of each head; None where nothing does.
     """
 
     bias: Tensor | None = None
     causal: bool = False
+    heads: Tensor | None = None
 
 
 def is_unmasked(mask: Tensor | None) -> bool:
@@ -97,6 +100,23 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
+
+
+def checked_head_mask(mask: Tensor | None, layers: int, heads: int, what: str) -> Tensor | None:
+    """Return factors of heads, (heads,) or (layers, heads), as (layers, 1, heads, 1, 1) or None.
+
+    Raises:
+        InputError: no tensor, or of another shape.
+    """
+    if mask is None:
+        return None
+    require_tensor(mask, what)
+    if tuple(mask.shape) not in ((heads,), (layers, heads)):
+        raise InputError(
+            f"{what} has shape {tuple(mask.shape)}; "
+            f"expected (heads,) = {(heads,)} or (layers, heads) = {(layers, heads)}"
+        )
+    return mask.expand(layers, heads)[:, None, :, None, None]
 
 
 def _fits(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> bool:
@@ -154,14 +174,14 @@ def attend(
     Returns:
         context (B, H, Q, D) and weights (B, H, Q, K), before dropout, or None.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and query.shape[2] == 1 and not with_weights and (mask.bias is None or mask.bias.shape[1] == 1):
+    groups, fused = query.shape[1] // key.shape[1], not with_weights and mask.heads is None
+    if groups > 1 and query.shape[2] == 1 and fused and (mask.bias is None or mask.bias.shape[1] == 1):
         # Heads that share a key are queries of it, and the key need not be repeated for each.
         context, _ = attend(query.view(*key.shape[:2], groups, -1), key, value, mask, dropout, False, scale)
         return context.reshape(query.shape), None
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if not with_weights and not (dropout and draws_in_bulk(query)):
+    if fused and not (dropout and draws_in_bulk(query)):
         context = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal, scale=scale
         )
@@ -173,6 +193,8 @@ def attend(
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(-1).to(value.dtype)
+    if mask.heads is not None:
+        weights = weights * mask.heads.to(weights.dtype)
     dropped = drop(weights, dropout) if dropout else weights
     return torch.matmul(dropped, value), weights if with_weights else None
 

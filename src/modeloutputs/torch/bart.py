@@ -135,10 +135,12 @@ class BartEncoder(_BartStack):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
         flags: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        result = self._run(input_ids, inputs_embeds, position_ids, attention_mask, use_cache=False, **flags)
+        given = {"use_cache": False, "head_mask": head_mask, **flags}
+        result = self._run(input_ids, inputs_embeds, position_ids, attention_mask, **given)
         return self._as_requested(result.as_output(BaseModelOutput), return_dict)
 
 
@@ -167,6 +169,8 @@ class BartDecoder(_BartStack):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions | BaseModelOutputWithCrossAttentions:
         """Return the states of all positions, and the cache."""
         use_cache = self.config.use_cache if use_cache is None else use_cache
@@ -181,6 +185,8 @@ class BartDecoder(_BartStack):
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=cross_attn_head_mask,
         )
         cls = BaseModelOutputWithPastAndCrossAttentions if use_cache else BaseModelOutputWithCrossAttentions
         return self._as_requested(result.as_output(cls), return_dict)
@@ -249,6 +255,9 @@ class BartModel(BartPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
+        decoder_head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
     ) -> Seq2SeqModelOutput:
         """Return the states of the decoder's positions, the cache, and the encoder's states.
 
@@ -268,6 +277,9 @@ class BartModel(BartPreTrainedModel):
             output_hidden_states: of encoder and decoder; layer indices count in each.
             output_attentions: likewise, and of the decoder's cross-attention.
             return_dict: return an output, not a plain tuple.
+            head_mask: (heads,) or (layers, heads), factors on the encoder's attention weights.
+            decoder_head_mask: the same of the decoder's attention to itself.
+            cross_attn_head_mask: the same of its attention to the encoder.
         """
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -277,6 +289,7 @@ class BartModel(BartPreTrainedModel):
         encoded = None if encoder_outputs is None else as_output(encoder_outputs)
         if encoded is None and (input_ids is not None or inputs_embeds is not None):
             options: Mapping[str, Any] = {"position_ids": position_ids, "inputs_embeds": inputs_embeds, **flags}
+            options = {**options, "head_mask": head_mask}
             encoded = cast("BaseModelOutput", call_inner(self.encoder, input_ids, attention_mask, **options))
         if encoded is None and cross_length(past_key_values) is None:
             raise InputError(
@@ -293,6 +306,8 @@ class BartModel(BartPreTrainedModel):
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
+            head_mask=decoder_head_mask,
+            cross_attn_head_mask=cross_attn_head_mask,
             **flags,
         )
         return self._as_requested(_joined(decoded, encoded), return_dict)

@@ -200,6 +200,7 @@ class BertModel(BertPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPooling | BaseModelOutputWithPoolingAndCrossAttentions:
         """Return the states of all positions, and the first token's pooled; see `modeloutputs.torch.arguments`."""
         config = self.config
@@ -215,6 +216,8 @@ class BertModel(BertPreTrainedModel):
             use_cache=use_cache if config.is_decoder else False,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (call.rows, call.length))

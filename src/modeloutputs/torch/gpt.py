@@ -52,6 +52,7 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
         call, position_ids = self._begin_call(
@@ -63,6 +64,7 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
             use_cache=False,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))

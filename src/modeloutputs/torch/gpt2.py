@@ -61,6 +61,7 @@ class GPT2Model(GPT2PreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Return the states of all positions, and the cache."""
         call, position_ids = self._begin_call(
@@ -75,6 +76,8 @@ class GPT2Model(GPT2PreTrainedModel):
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))

@@ -23,12 +23,19 @@ class LayerContext(NamedTuple):
     cache: CacheUpdate | None
     position_embeddings: PositionEmbeddings | None
     made: Made
+    head_mask: Tensor | None = None
+    """(layers, 1, heads, 1, 1), or None."""
+    cross_attn_head_mask: Tensor | None = None
     layer: int = 0
     """Index of the layer: its place in the stack, whichever it was built for, since layers may be moved or shared."""
 
     def at(self, layer: int) -> "LayerContext":
-        """Return the inputs of the layer at an index, which only the cache tells apart."""
-        return self if self.cache is None else self._replace(layer=layer)
+        """Return the inputs of the layer at an index, which the cache and factors of heads tell apart."""
+        if self.head_mask is None and self.cross_attn_head_mask is None:
+            return self if self.cache is None else self._replace(layer=layer)
+        own, cross = (None if mask is None else mask[layer] for mask in (self.head_mask, self.cross_attn_head_mask))
+        masks = self.mask._replace(heads=own), self.encoder_mask._replace(heads=cross)
+        return self._replace(layer=layer, mask=masks[0], encoder_mask=masks[1])
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""

@@ -57,6 +57,11 @@ class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[Confi
             raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         config.revalidate()
         config.mark_built(type(self).__name__)
+        if pruned := config.other.get("pruned_heads"):
+            raise InputError(
+                f"config.pruned_heads is {pruned!r}: heads were cut out of this checkpoint, whose weights are smaller; "
+                "only whole ones are read"
+            )
         self.config = config
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -346,6 +351,14 @@ class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[Confi
         return cast("OutputType", output.to_tuple())
 
     # -- placement ----------------------------------------------------------------------------------------------
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Any]) -> None:
+        """Refuse: `head_mask` computes what a model without these heads does.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("heads are not cut out; pass head_mask=, 0 at these heads, which gives the same numbers")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -16,6 +16,7 @@ from .attention import (
     PositionEmbeddings,
     build_mask,
     check_mask,
+    checked_head_mask,
     compute_dtype,
 )
 from .cache import Cache, CacheUpdate, PastKeyValues, check_cache, cross_length, past_length
@@ -52,6 +53,9 @@ class Call:
     """For the embeddings and each layer, whether its states are returned."""
     keep_attention: list[bool]
     """For each layer, whether its attention weights are returned."""
+    head_mask: Tensor | None = None
+    """Factors of heads, (layers, 1, heads, 1, 1)."""
+    cross_attn_head_mask: Tensor | None = None
     checkpointing: Checkpointing | None = None
     made: Made = field(default_factory=nothing_made)
     """See `modeloutputs.torch.results`."""
@@ -60,6 +64,11 @@ class Call:
     def past(self) -> int:
         """Positions in the cache before this call."""
         return past_length(self.past_key_values)
+
+    @property
+    def masks_heads(self) -> bool:
+        """Whether weights of heads are multiplied, for which attention is written out."""
+        return self.head_mask is not None or self.cross_attn_head_mask is not None
 
     @property
     def returns_only_states(self) -> bool:
@@ -76,7 +85,9 @@ class Call:
         if self.past_key_values is not None or self.use_cache:
             cache = CacheUpdate(self.past_key_values, self.length, self.limit, kept=self.use_cache)
         encoder_mask = self._encoder_mask(hidden)
-        return LayerContext(mask, self.encoder_hidden_states, encoder_mask, cache, position_embeddings, self.made)
+        heads = self.head_mask, self.cross_attn_head_mask
+        encoded = self.encoder_hidden_states
+        return LayerContext(mask, encoded, encoder_mask, cache, position_embeddings, self.made, *heads)
 
     def _encoder_mask(self, hidden: Tensor) -> AttentionMask:
         states = self.encoder_hidden_states
@@ -130,6 +141,8 @@ class Stack(nn.ModuleList):
         encoder_attention_mask: Tensor | None = None,
         output_hidden_states: LayerSelection = False,
         output_attentions: LayerSelection = False,
+        head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
         **given: Any,
     ) -> Call:
         """Check a call's inputs before anything is computed.
@@ -144,6 +157,8 @@ class Stack(nn.ModuleList):
             encoder_attention_mask: (B, E), or None.
             output_hidden_states: layers whose states are returned.
             output_attentions: layers whose attention weights are returned.
+            head_mask: factors on the weights of each head, (heads,) or (layers, heads), or None.
+            cross_attn_head_mask: the same of cross-attention.
             **given: the other fields of `Call`.
 
         Raises:
@@ -166,6 +181,10 @@ class Stack(nn.ModuleList):
             encoder_attention_mask=encoder_attention_mask,
             keep_hidden=select_layers(output_hidden_states, len(self) + 1, "output_hidden_states"),
             keep_attention=select_layers(output_attentions, len(self), "output_attentions"),
+            head_mask=checked_head_mask(head_mask, len(self), self.settings.heads, "head_mask"),
+            cross_attn_head_mask=checked_head_mask(
+                cross_attn_head_mask, len(self), self.settings.heads, "cross_attn_head_mask"
+            ),
             **given,
         )
 
@@ -235,7 +254,8 @@ class Stack(nn.ModuleList):
         context = call.context(self.settings, hidden, position_embeddings)
         runner = self._runner(call, hidden)
         size = chunk_size(hidden)
-        independent = not any(call.keep_attention) and context.cache is None and context.encoder_hidden_states is None
+        independent = not (any(call.keep_attention) or call.masks_heads) and context.cache is None
+        independent = independent and context.encoder_hidden_states is None
         if size is not None and len(self) and independent and (runner is not None or not has_hooks(self)):
             result = self._run_in_chunks(hidden, call, context, final_norm, size, runner)
         elif runner is not None:
@@ -273,7 +293,7 @@ class Stack(nn.ModuleList):
         # Under autocast sums have another precision than products, which the runner does not tell apart.
         if not is_eager_inference() or torch.is_autocast_enabled(hidden.device.type):
             return None
-        if any(call.keep_attention) or not hidden.numel():
+        if any(call.keep_attention) or call.masks_heads or not hidden.numel():
             return None
         cache = call.past_key_values
         if call.length == 1 and call.use_cache and isinstance(cache, Cache):
