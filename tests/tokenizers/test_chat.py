@@ -138,3 +138,8 @@ def test_jinja_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, pai
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"^chat templates need jinja2; install modeloutputs\[chat\]$"):
         pair[0].apply_chat_template([USER], chat_template="a template not compiled before")
+
+
+def test_brackets_within_each_other_by_the_thousand_are_refused(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(InputError, match="the chat template is not valid: maximum recursion depth"):
+        pair[0].apply_chat_template([USER], chat_template="{{" + "(" * 5000 + "1" + ")" * 5000 + "}}")

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from ..errors import CheckpointError, FileFormatError
 from ..files.checkpoints import find_checkpoint, read_json
+from ..files.folders import check_folder
 from .bart import BartTokenizer
 from .base import PreTrainedTokenizer
 from .bert import BertTokenizer
@@ -74,6 +75,8 @@ def _class_of(folder: Path) -> Class:
     found, refusal = _named(folder)
     if found is None:
         if whole is None:
+            if not (folder / "config.json").exists():
+                check_folder(folder, weights=False)  # an adapter of another model says so
             raise CheckpointError(refusal)
         return PreTrainedTokenizer
     return PreTrainedTokenizer if whole and found.backend_model not in (None, whole) else found

@@ -19,7 +19,6 @@ from .settings import (
     NO_EFFECT,
     SHARED,
     Config,
-    Expected,
     additional_tokens,
     check_types,
     limit_of,
@@ -67,8 +66,6 @@ class PreTrainedTokenizer(ChatTemplates, Trainable, Decoder):
     """Algorithm required in tokenizer.json; None accepts any."""
     default_special_tokens: ClassVar[Mapping[str, str | dict[str, Any]]] = {}
     """Token texts, or token descriptions as in tokenizer.json."""
-    own_settings: ClassVar[Mapping[str, Expected]] = {}
-    """Settings that are accepted in addition to those of all tokenizers."""
     vocabulary_names: ClassVar[tuple[str, ...]] = ()
     """Names that the vocabulary's file can have, where there is no tokenizer.json; merges_names likewise."""
     merges_names: ClassVar[tuple[str, ...]] = ()

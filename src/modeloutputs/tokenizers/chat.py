@@ -212,7 +212,7 @@ def _compile(template: str) -> "Template":
     environment.globals.update(helpers)  # pyright: ignore[reportUnknownMemberType]
     try:
         return environment.from_string(template)
-    except TemplateError as error:
+    except (TemplateError, RecursionError) as error:  # blocks or brackets within each other by the hundred
         raise InputError(f"the chat template is not valid: {first_line(error)}") from None
 
 

@@ -1,7 +1,7 @@
 """From text to ids: tokenizer calls with truncation and padding."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from ..errors import InputError
@@ -9,6 +9,7 @@ from .arguments import CallOptions, Side, Text, check_options, check_side, resol
 from .backend import LibraryErrors
 from .encoding import BatchEncoding
 from .padding import Padder
+from .settings import Expected
 from .tensors import as_arrays
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Encoder(Padder):
     model_input_names: Sequence[str] = ("input_ids", "attention_mask")
     """Entries that a call returns by default."""
     default_padding_side: ClassVar[Side] = "right"
+    own_settings: ClassVar[Mapping[str, Expected]] = {}
+    """Settings that are accepted in addition to those of all tokenizers."""
 
     def __init__(
         self,
@@ -192,9 +195,10 @@ class Encoder(Padder):
         single = self.backend.encode_batch([["x"]], is_pretokenized=True, add_special_tokens=False)[0]
         whole, once = (self.backend.decode(it.ids, skip_special_tokens=False) for it in (pair, single))
         if once.strip() and whole.strip() == once.strip() * 2:
+            prefix = "load it with add_prefix_space=True, or " if "add_prefix_space" in self.own_settings else ""
             raise InputError(
                 "is_split_into_words was asked for, and this tokenizer would join the words ['x', 'x'] into "
-                f"{whole!r}; load it with add_prefix_space=True, or pass ' '.join(words)"
+                f"{whole!r}; {prefix}pass ' '.join(words)"
             )
 
 
