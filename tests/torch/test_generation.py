@@ -474,6 +474,21 @@ def test_arguments_of_one_call_for_libraries_that_wrap_it():
     assert encoded["encoder_outputs"] == 5
 
 
+def test_peft_generates_with_an_adapter_of_its_kind_for_language_models():
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    ids, settings = token_ids(2, 5), {"max_new_tokens": 4, "eos_token_id": ()}
+    plain = model_of("LlamaForCausalLM").generate(ids, **settings)
+    config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], r=2, init_lora_weights=False)
+    torch.manual_seed(0)
+    adapted = peft.get_peft_model(model_of("LlamaForCausalLM"), config).eval()
+    found = adapted.generate(input_ids=ids, **settings, output_scores=True)
+    logits = adapted(found.sequences).logits[:, 4:-1].detach()
+    torch.testing.assert_close(found.scores, logits, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits, model_of("LlamaForCausalLM")(found.sequences).logits[:, 4:-1])
+    with adapted.disable_adapter():
+        assert torch.equal(adapted.generate(input_ids=ids, **settings).sequences, plain.sequences)
+
+
 # -- how much ---------------------------------------------------------------------------------------------------------
 
 
