@@ -1,6 +1,5 @@
 """What the fuzzer changes and then loads: tiny folders that hold every kind of file, and a use of each."""
 
-import contextlib
 import io
 import json
 import os
@@ -140,9 +139,8 @@ def _use_tokenizer(folder: Path) -> None:
     for ids in encoding["input_ids"]:
         tokenizer.decode(ids, skip_special_tokens=True)
         tokenizer.convert_ids_to_tokens(ids)
-    with contextlib.suppress(AttributeError):
-        apply: Any = tokenizer.apply_chat_template  # type: ignore[attr-defined]
-        apply([{"role": "user", "content": "hello"}], tokenize=False)
+    if tokenizer.chat_template is not None:
+        tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
     tokenizer.save_pretrained(folder / "saved")
 
 

@@ -334,3 +334,9 @@ def test_a_subfolder_is_found_within_the_folder_alone(tmp_path: Path) -> None:
     for name in ("../x", "/etc"):
         with pytest.raises(CheckpointError, match="names a file outside itself"):
             find_checkpoint(tmp_path, subfolder=name)
+
+
+def test_a_link_to_itself_is_one_line(tmp_path: Path):
+    (tmp_path / "config.json").symlink_to("config.json")
+    with pytest.raises(FileFormatError, match=r"config.json' cannot be read: Too many levels of symbolic links$"):
+        read_json(tmp_path / "config.json")

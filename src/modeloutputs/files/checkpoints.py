@@ -128,7 +128,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointNotFoundError: there is no such file.
-        FileFormatError: it is not JSON, not an object, or not a regular file.
+        FileFormatError: it is not JSON, not an object, not a regular file, or cannot be read.
 
     Examples:
         >>> _ = Path("config.json").write_text('{"model_type": "bert"}')
@@ -141,6 +141,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise CheckpointNotFoundError(f"{str(path.parent)!r} has no {path.name}; is it a checkpoint folder?") from None
+    except OSError as error:  # no permission, a link that leads to itself
+        raise FileFormatError(f"{str(path)!r} cannot be read: {error.strerror or first_line(error)}") from None
     except (ValueError, RecursionError) as error:
         check_not_lfs_pointer(path)
         raise FileFormatError(f"{str(path)!r} is not valid JSON: {error}") from None
