@@ -158,3 +158,9 @@ def test_folders_that_hold_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(FileFormatError, match=r"config\.json' is not valid JSON"):
         load_tokenizer(tmp_path)
+
+
+def test_an_adapter_of_another_model_says_so(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "gpt2"}')
+    with pytest.raises(CheckpointError, match="holds a LORA adapter of 'gpt2'"):
+        load_tokenizer(tmp_path)
