@@ -65,6 +65,9 @@ class CallOptions(TypedDict, total=False):
     """Has no effect."""
 
 
+_OPTIONS = CallOptions.__annotations__
+
+
 def check_options(options: CallOptions) -> None:
     """Refuse options that calling a tokenizer does not have, and a stride that is no number.
 
@@ -72,10 +75,9 @@ def check_options(options: CallOptions) -> None:
         UsageError: an unknown option.
         InputError: the stride is negative, or no integer.
     """
-    unknown = options.keys() - CallOptions.__annotations__.keys()
-    if unknown:
-        name = min(unknown)
-        raise UsageError(f"calling a tokenizer has no option {name!r}{nearest(name, CallOptions.__annotations__)}")
+    if not options.keys() <= _OPTIONS.keys():
+        name = next(name for name in options if name not in _OPTIONS)
+        raise UsageError(f"calling a tokenizer has no option {name!r}{nearest(name, _OPTIONS)}")
     stride: Any = options.get("stride", 0)
     if not isinstance(stride, int) or isinstance(stride, bool) or stride < 0:
         raise InputError(f"stride is {stride!r}; expected a number of tokens from 0")

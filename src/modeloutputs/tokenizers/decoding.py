@@ -51,7 +51,9 @@ class Decoder(Vocabulary):
             ids = [i for i in ids if i not in self._special_ids]
         with _DECODING:
             text = self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        return clean_up(text) if self.cleans_up(clean_up_tokenization_spaces) else text
+        if clean_up_tokenization_spaces is False or not self.cleans_up(clean_up_tokenization_spaces):
+            return text
+        return clean_up(text)
 
     def cleans_up(self, asked: bool | None = None) -> bool:
         """Return whether decoding cleans up, where it was asked for or, by default, by the tokenizer's setting."""

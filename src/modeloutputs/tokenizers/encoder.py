@@ -93,7 +93,8 @@ class Encoder(Padder):
             >>> encoding.input_ids.tolist(), encoding.attention_mask.tolist()
             ([[1, 2], [1, 0]], [[1, 1], [1, 0]])
         """
-        check_options(options)
+        if options:
+            check_options(options)
         if text_target is None:
             return self._call(text, text_pair, max_length, options)
         limit = max_length if max_target_length is None else max_target_length

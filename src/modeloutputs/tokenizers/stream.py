@@ -41,6 +41,7 @@ class TextStream:
         self.tokenizer = tokenizer
         known = tokenizer.added_tokens_decoder.items()
         self._skipped = {i for i, token in known if token.special} if skip_special_tokens else set[int]()
+        self._cleans = tokenizer.cleans_up()
         self._start()
 
     def _start(self) -> None:
@@ -77,7 +78,7 @@ class TextStream:
         return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
     def _clean(self, piece: str, last: bool = False) -> str:
-        if not self.tokenizer.cleans_up():
+        if not self._cleans:
             return piece
         text = self._uncleaned + piece
         ready, self._uncleaned = (text, "") if last else split_clean(text)
