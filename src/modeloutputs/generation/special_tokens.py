@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..architectures import Config
+from ..errors import InputError
 
 __all__ = ["SPECIAL_TOKENS", "as_list", "special_tokens_of"]
 
@@ -23,13 +24,26 @@ def special_tokens_of(config: Config, overrides: Mapping[str, Any]) -> dict[str,
     Args:
         config: the model's configuration.
         overrides: ids that take precedence, by name.
+
+    Raises:
+        InputError: one of the configuration is neither a token id nor several, as a file may have it.
     """
     found: dict[str, list[int]] = {}
     for name in SPECIAL_TOKENS:
         value = overrides.get(name)
-        tokens = as_list(getattr(config, name, config.other.get(name)) if value is None else value)
+        tokens = _configured(name, config) if value is None else as_list(value)
         found[name] = [token for token in tokens if 0 <= token < cast("Any", config).vocab_size]
     return found
+
+
+def _configured(name: str, config: Config) -> list[int]:
+    value: Any = getattr(config, name, config.other.get(name))
+    if value is None:
+        return []
+    several: list[Any] = list(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(token, int) and not isinstance(token, bool) for token in several):
+        raise InputError(f"the configuration has {name} {value!r:.80}; expected a token id, or a list of them")
+    return several
 
 
 def as_list(tokens: int | Sequence[int] | None) -> list[int]:
