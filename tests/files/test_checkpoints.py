@@ -245,7 +245,10 @@ class Hub:
             ("config.json", "model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"),
             {"config.json", "model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"},
         ),
-        (("config.json", "pytorch_model.bin", "training_args.bin"), {"config.json", "pytorch_model.bin"}),
+        (
+            ("config.json", "tokenizer.model", "pytorch_model.bin", "training_args.bin"),
+            {"config.json", "tokenizer.model", "pytorch_model.bin"},
+        ),
         (
             ("pytorch_model-1-of-1.bin", "pytorch_model.bin.index.json", "nested/model.safetensors"),
             {"pytorch_model-1-of-1.bin", "pytorch_model.bin.index.json"},

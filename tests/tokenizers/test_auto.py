@@ -149,6 +149,13 @@ def test_classes_of_the_same_kind_under_another_name(other: str, name: str, cls:
     assert type(load_tokenizer(make(tmp_path, name, tokenizer_class=other))) is cls
 
 
+def test_a_tokenizer_may_lie_in_a_subfolder(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    make(tmp_path / "inner", "bert", "bert")
+    for load in (load_tokenizer, BertTokenizer.from_pretrained):
+        assert load(tmp_path, subfolder="inner")("hello").input_ids == [2, 5, 3]
+
+
 def test_folders_that_hold_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match="there is no folder"):
         load_tokenizer(tmp_path / "missing")

@@ -28,7 +28,7 @@ SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ("*.json", "*.txt", "*.jinja")
+_HUB_FILES = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 
 
 # -- finding ------------------------------------------------------------------------------------------------------

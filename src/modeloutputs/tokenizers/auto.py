@@ -37,7 +37,7 @@ _ANY = ("PreTrainedTokenizerFast", "PreTrainedTokenizer", "TokenizersBackend")
 
 
 def load_tokenizer(
-    name_or_path: str | os.PathLike[str], *, revision: str | None = None, **settings: Any
+    name_or_path: str | os.PathLike[str], *, revision: str | None = None, subfolder: str = "", **settings: Any
 ) -> PreTrainedTokenizer:
     """Load the tokenizer of a checkpoint, as the class that the checkpoint names.
 
@@ -48,6 +48,7 @@ def load_tokenizer(
     Args:
         name_or_path: checkpoint folder or hub id.
         revision: branch, tag or commit, of a hub id.
+        subfolder: where in the folder or hub id the tokenizer lies.
         **settings: those of the class's `from_pretrained`.
 
     Raises:
@@ -65,7 +66,7 @@ def load_tokenizer(
         >>> type(tokenizer).__name__, tokenizer.encode("hello")
         ('BertTokenizer', [1, 5, 2])
     """
-    folder = find_checkpoint(name_or_path, revision, weights=False)
+    folder = find_checkpoint(name_or_path, revision, weights=False, subfolder=subfolder)
     return _class_of(folder).from_pretrained(folder, **settings)
 
 

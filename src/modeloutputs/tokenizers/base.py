@@ -107,13 +107,14 @@ class PreTrainedTokenizer(ChatTemplates, Trainable, Decoder):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike[str], *, revision: str | None = None, **settings: Any
+        cls, name_or_path: str | os.PathLike[str], *, revision: str | None = None, subfolder: str = "", **settings: Any
     ) -> Self:
         """Load from a checkpoint folder or hub id that has tokenizer.json or this tokenizer's vocabulary files.
 
         Args:
             name_or_path: the folder, or the id.
             revision: branch, tag or commit, of a hub id.
+            subfolder: where in the folder or hub id the tokenizer lies.
             **settings: over those of tokenizer_config.json: `model_max_length`, `padding_side`, `truncation_side`,
                 `chat_template`, `clean_up_tokenization_spaces`, `split_special_tokens`, `model_input_names`, special
                 tokens like `pad_token`, a list of `additional_special_tokens`, and the class's `own_settings`. Special
@@ -135,7 +136,7 @@ class PreTrainedTokenizer(ChatTemplates, Trainable, Decoder):
             [1, 5, 2]
         """
         cls._check_settings(settings)
-        folder = find_checkpoint(name_or_path, revision, weights=False)
+        folder = find_checkpoint(name_or_path, revision, weights=False, subfolder=subfolder)
         found = read_settings(folder, {**SHARED, **cls.own_settings})
         return cls(Sources.of_folder(folder, cls.vocabulary_names, cls.merges_names, found), **settings)
 
