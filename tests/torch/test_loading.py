@@ -16,7 +16,14 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from safetensors.torch import save_file, save_model
 
 from modeloutputs.architectures import BertConfig
-from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, CheckpointWarning, ConfigWarning, InputError
+from modeloutputs.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    CheckpointWarning,
+    ConfigWarning,
+    InputError,
+    ModelOutputsError,
+)
 from modeloutputs.torch import (
     BartConfig,
     BartForConditionalGeneration,
@@ -348,3 +355,35 @@ def test_a_model_whose_saving_was_killed_is_the_old_one_or_the_new(tmp_path: Pat
         assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     assert found == sorted(found, reverse=True)
     assert set(found) == {"old", "new"}
+
+
+VALUES: list[Any] = [[], {}, "yes", None, -1, 2**63, float("nan"), 10**400, "x" * 5000]
+
+
+@pytest.mark.parametrize(
+    ("cls", "config"),
+    [
+        (BertForSequenceClassification, BertConfig(**SMALL)),
+        (LlamaForCausalLM, LlamaConfig(**{**LLAMA_SIZES, "num_hidden_layers": 1})),
+    ],
+)
+def test_any_value_of_any_setting_of_a_file_loads_or_is_refused_in_one_line(
+    cls: Any, config: Any, tmp_path: Path
+) -> None:
+    cls(config).save_pretrained(tmp_path)
+    messages: list[str] = []
+    good = json.loads((tmp_path / "config.json").read_text())
+    for name in (*good, "quantization_config", "rope_parameters", "torch_dtype"):
+        for value in VALUES:
+            (tmp_path / "config.json").write_text(json.dumps({**good, name: value}))
+            try:
+                cls.from_pretrained(tmp_path)(torch.tensor([[1, 2, 3]]), return_dict=True)
+            except ModelOutputsError as error:
+                messages.append(str(error))
+    assert len(messages) > 100
+    assert [message for message in messages if "\n" in message or len(message) > 1000] == []
+
+
+def test_a_vocabulary_smaller_than_the_default_padding_token_builds() -> None:
+    model = BartForConditionalGeneration(BartConfig(**{**BART_SIZES, "vocab_size": 1}))
+    assert model.model.shared.padding_idx is None

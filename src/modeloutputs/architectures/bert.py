@@ -6,7 +6,7 @@ from typing import ClassVar
 from ..errors import InputError
 from .config import Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
-from .setting_checks import MAX_LAYERS, MAX_WIDTH
+from .setting_checks import MAX_LAYERS, MAX_WIDTH, shown
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "BertConfig", "layer_settings"]
@@ -78,7 +78,7 @@ class BertConfig(Config):
         self.require_divisible("hidden_size", "num_attention_heads")
         if self.position_embedding_type != "absolute":
             raise InputError(
-                f"position_embedding_type is {self.position_embedding_type!r}; only 'absolute' is implemented"
+                f"position_embedding_type is {shown(self.position_embedding_type)}; only 'absolute' is implemented"
             )
 
 

@@ -13,7 +13,7 @@ from ..files.checkpoints import find_checkpoint
 from ..files.folders import CONFIG, check_folder
 from ..files.replacing import replace_together
 from .labels import LABEL_SETTINGS, settle_labels
-from .setting_checks import SettingChecks
+from .setting_checks import SettingChecks, shown
 from .setting_types import check_setting
 
 __all__ = ["PROBLEM_TYPES", "Alias", "Config"]
@@ -49,7 +49,9 @@ class _ConfigType(type):
     def __call__(cls: type[C], **settings: Any) -> C:  # pyright: ignore[reportGeneralTypeIssues]
         given = cls.under_our_names(settings)
         if given.pop("model_type", cls.model_type) != cls.model_type:
-            raise InputError(f"model_type is {settings['model_type']!r}, and {cls.__name__} is for {cls.model_type!r}")
+            raise InputError(
+                f"model_type is {shown(settings['model_type'])}, and {cls.__name__} is for {cls.model_type!r}"
+            )
         known = {*cls.setting_names(), "other"}
         foreign = {name: value for name, value in given.items() if name not in known}
         if foreign:
@@ -110,7 +112,7 @@ class Config(SettingChecks, metaclass=_ConfigType):
             if getattr(self, name) is None:  # as the peer's files may have them
                 setattr(self, name, False)
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"problem_type is {self.problem_type!r}{nearest(self.problem_type, PROBLEM_TYPES)}")
+            raise InputError(f"problem_type is {shown(self.problem_type)}{nearest(self.problem_type, PROBLEM_TYPES)}")
         if self.add_cross_attention and not (self.is_decoder or self.causal):
             raise InputError("add_cross_attention=True needs is_decoder=True: only a decoder attends to an encoder")
 
@@ -290,7 +292,7 @@ class Config(SettingChecks, metaclass=_ConfigType):
     def _check_architecture(cls, model_type: Any) -> None:
         if cls.model_type and model_type != cls.model_type:
             raise CheckpointError(
-                f"this checkpoint's model_type is {model_type!r}, and {cls.__name__} reads {cls.model_type!r}; "
+                f"this checkpoint's model_type is {shown(model_type)}, and {cls.__name__} reads {cls.model_type!r}; "
                 "load it with the class of its own architecture"
             )
 

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..errors import InputError
+from .setting_checks import shown
 
 __all__ = ["LABEL_SETTINGS", "Labels", "settle_labels"]
 
@@ -42,7 +43,7 @@ def settle_labels(num_labels: int, id2label: Any, label2id: Any) -> Labels:
         return Labels(labels, {label: i for i, label in labels.items()})
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise InputError(
-            f"id2label is {id2label!r} and label2id {label2id!r}; expected mappings of number and label"
+            f"id2label is {shown(id2label)} and label2id {shown(label2id)}; expected mappings of number and label"
         ) from None
 
 

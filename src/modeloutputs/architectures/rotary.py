@@ -9,6 +9,7 @@ import sys
 from typing import Any, NamedTuple, cast
 
 from ..errors import InputError
+from .setting_checks import shown
 
 __all__ = ["ROPE_TYPES", "Rotary", "RotarySettings", "settle_rotary"]
 
@@ -159,7 +160,7 @@ def settle_rotary(theta: Any, scaling: Any, head_dim: int) -> tuple[float, dict[
         InputError: a setting of another type, a number that is missing or not positive, a way that is not implemented.
     """
     if scaling is not None and not isinstance(scaling, dict):
-        raise InputError(f"rope_scaling is {scaling!r}; expected a mapping with rope_type and its numbers")
+        raise InputError(f"rope_scaling is {shown(scaling)}; expected a mapping with rope_type and its numbers")
     settings = dict(cast("dict[str, Any]", scaling or {}))
     theta = settings.pop("rope_theta", theta)
     _require_positive_number("rope_theta", theta)
@@ -172,7 +173,7 @@ def settle_rotary(theta: Any, scaling: Any, head_dim: int) -> tuple[float, dict[
 def _check_scaling(scaling: dict[str, Any], head_dim: int) -> None:
     kind = scaling["rope_type"]
     if not isinstance(kind, str) or kind not in _REQUIRED:
-        raise InputError(f"rope_scaling has rope_type {kind!r}; there are {', '.join(ROPE_TYPES)}")
+        raise InputError(f"rope_scaling has rope_type {shown(kind)}; there are {', '.join(ROPE_TYPES)}")
     given = [name for name in _OPTIONAL if kind != "default" and scaling.get(name) is not None]
     for name in dict.fromkeys((*_REQUIRED[kind], *given)):
         _require_positive_number(f"{name} of {kind} rope_scaling", scaling.get(name))
@@ -200,4 +201,4 @@ def _check_factors(scaling: dict[str, Any], pairs: int) -> None:
 
 def _require_positive_number(name: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
-        raise InputError(f"{name} is {value!r}; it must be a positive number")
+        raise InputError(f"{name} is {shown(value)}; it must be a positive number")

@@ -84,6 +84,6 @@ def _check_token_id(name: str, token: Any, vocab_size: int) -> None:
     if token is None:
         return
     if not isinstance(token, int) or isinstance(token, bool):
-        raise InputError(f"{name} is {token!r}; it must be an integer, the number of a token")
+        raise InputError(f"{name} is {shown(token)}; it must be an integer, the number of a token")
     if not -vocab_size <= token < vocab_size:
-        raise InputError(f"{name} is {token}, beyond a vocabulary of {vocab_size}")
+        raise InputError(f"{name} is {shown(token)}, beyond a vocabulary of {vocab_size}")

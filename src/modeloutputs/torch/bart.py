@@ -45,7 +45,9 @@ class BartPreTrainedModel(PreTrainedModel[BartConfig]):
 
 
 def _token_embeddings(config: BartConfig) -> nn.Embedding:
-    return nn.Embedding(config.vocab_size, config.d_model, padding_idx=config.pad_token_id)
+    pad = config.pad_token_id
+    known = pad is not None and pad < config.vocab_size  # the default may lie beyond a small vocabulary
+    return nn.Embedding(config.vocab_size, config.d_model, padding_idx=pad if known else None)
 
 
 class _BartStack(BartPreTrainedModel):
