@@ -110,6 +110,13 @@ def test_every_task_runs_in_batches(call: Call, bert: Path, task: str, monkeypat
     assert output["logits"].shape == whole["logits"].shape
 
 
+def test_an_id_that_is_no_token_is_shown_as_one(bert: Path):
+    _, (line,) = tasks.run_task(str(bert), tasks.Asked("masked-lm", ["a [MASK]"]))
+    shown = {part.split(" (")[0] for part in line.partition(": ")[2].split(", ")}
+    assert len(shown) == 5
+    assert shown <= {*WORDS, "id 10", "id 11"}
+
+
 # -- which folders ----------------------------------------------------------------------------------------------------
 
 
