@@ -116,7 +116,7 @@ def predict_next_token(example: Example) -> list[str]:
 def _top_tokens(tokenizer: PreTrainedTokenizer, probabilities: Tensor) -> str:
     top: Any = probabilities.topk(min(5, len(probabilities)))
     ids = cast("list[int]", top.indices.tolist())
-    tokens = cast("list[str | None]", tokenizer.convert_ids_to_tokens(ids))  # a model may have more ids than tokens
+    tokens = tokenizer.convert_ids_to_tokens(ids)  # None for some: a model may have more ids than tokens
     named = [f"id {i}" if token is None else token for i, token in zip(ids, tokens, strict=True)]
     return ", ".join(f"{token} ({value:.1%})" for token, value in zip(named, top.values.tolist(), strict=True))
 
