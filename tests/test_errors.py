@@ -17,6 +17,7 @@ BUILTINS = {
     "ContractError": ValueError,
     "InputError": ValueError,
     "FileFormatError": ValueError,
+    "FileWriteError": OSError,
     "CheckpointError": ValueError,
     "CheckpointNotFoundError": FileNotFoundError,
     "MissingDependencyError": ImportError,
@@ -33,7 +34,7 @@ def test_each_is_ours_and_the_builtin_a_caller_would_catch(name: str, builtin: t
 
 
 def test_the_table_above_is_complete():
-    assert set(EXPORTED) - {"CheckpointWarning", "ModelOutputsError"} == set(BUILTINS)
+    assert set(EXPORTED) - {"CheckpointWarning", "ConfigWarning", "ModelOutputsError"} == set(BUILTINS)
 
 
 @pytest.mark.parametrize("name", EXPORTED)

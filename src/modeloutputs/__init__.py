@@ -11,6 +11,7 @@ from .errors import (
     CheckpointError,
     CheckpointNotFoundError,
     CheckpointWarning,
+    ConfigWarning,
     ContractError,
     DefinitionError,
     FieldAttributeError,
@@ -18,6 +19,7 @@ from .errors import (
     FieldIndexError,
     FieldKeyError,
     FileFormatError,
+    FileWriteError,
     InputError,
     MissingDependencyError,
     ModelOutputsError,
@@ -26,10 +28,12 @@ from .errors import (
 from .output import ALWAYS, ModelOutput
 
 if TYPE_CHECKING:
-    from .files.outputs import load, save
+    from .files.outputs import load, read_notes, save
     from .ops.concat import concat
     from .ops.convert import convert
+    from .ops.masks import concat_masks
     from .ops.padding import pad
+    from .ops.pooling import pool
     from .ops.rows import select, split
     from .ops.unpadding import unpad
     from .output.checking import check
@@ -39,6 +43,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointNotFoundError",
     "CheckpointWarning",
+    "ConfigWarning",
     "ContractError",
     "DefinitionError",
     "FieldAttributeError",
@@ -46,6 +51,7 @@ __all__ = [
     "FieldIndexError",
     "FieldKeyError",
     "FileFormatError",
+    "FileWriteError",
     "InputError",
     "MissingDependencyError",
     "ModelOutput",
@@ -53,9 +59,12 @@ __all__ = [
     "UsageError",
     "check",
     "concat",
+    "concat_masks",
     "convert",
     "load",
     "pad",
+    "pool",
+    "read_notes",
     "save",
     "select",
     "split",
@@ -69,11 +78,13 @@ if not TYPE_CHECKING:  # type checkers would take this to mean that every name e
         __name__,
         {
             "ops.concat": ("concat",),
+            "ops.masks": ("concat_masks",),
             "ops.padding": ("pad",),
+            "ops.pooling": ("pool",),
             "ops.rows": ("select", "split"),
             "ops.unpadding": ("unpad",),
             "output.checking": ("check",),
             "ops.convert": ("convert",),
-            "files.outputs": ("load", "save"),
+            "files.outputs": ("load", "read_notes", "save"),
         },
     )

@@ -6,6 +6,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointNotFoundError",
     "CheckpointWarning",
+    "ConfigWarning",
     "ContractError",
     "DefinitionError",
     "FieldAttributeError",
@@ -13,6 +14,7 @@ __all__ = [
     "FieldIndexError",
     "FieldKeyError",
     "FileFormatError",
+    "FileWriteError",
     "InputError",
     "MissingDependencyError",
     "ModelOutputsError",
@@ -66,6 +68,17 @@ class FileFormatError(ModelOutputsError, ValueError):
     """A file is truncated, corrupt, or not in the format that its name says."""
 
 
+class FileWriteError(ModelOutputsError, OSError):
+    """A file cannot be written: a full disk, a folder without permission, a path that is no regular file.
+
+    `errno` is the system's.
+    """
+
+    def __str__(self) -> str:
+        # OSError puts the number before its message.
+        return str(self.args[1]) if len(self.args) > 1 else super().__str__()
+
+
 class CheckpointError(FileFormatError):
     """A checkpoint cannot be loaded: tensors are missing or of the wrong shape, or the architecture is unknown."""
 
@@ -80,6 +93,10 @@ class MissingDependencyError(ModelOutputsError, ImportError):
 
 class CheckpointWarning(UserWarning):
     """A checkpoint was loaded, but some weights of the model are newly initialised or some of its tensors unused."""
+
+
+class ConfigWarning(UserWarning):
+    """A setting of a configuration was put right, or kept although it may be misspelt."""
 
 
 def nearest(name: object, candidates: Iterable[str]) -> str:

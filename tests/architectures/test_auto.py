@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modeloutputs.architectures.auto import language_model_of
-from modeloutputs.errors import CheckpointError, CheckpointNotFoundError
+from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError
 
 
 def language_model(folder: Path, **config: Any) -> tuple[str, dict[str, Any]]:
@@ -43,13 +43,10 @@ def test_architectures_of_other_model_types_do_not_count(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (
-            {"model_type": "t5"},
-            "has model_type 't5', which has no language model here; expected one of bert, openai-gpt, gpt2, llama",
-        ),
-        ({"model_type": "GPT2"}, "has model_type 'GPT2', which has no language model here; expected one of bert"),
+        ({"model_type": "t5"}, "is a 't5' model (model_type in config.json), which this library lacks; supported are"),
+        ({"model_type": "GPT2"}, "is a 'GPT2' model (model_type in config.json), which this library lacks; supported"),
         ({}, "has no model_type in config.json; load it with its own class"),
-        ({"model_type": ["gpt2"]}, "has no model_type in config.json"),
+        ({"model_type": ""}, "has no model_type in config.json; load it with its own class"),
     ],
 )
 def test_others_are_refused_in_one_line(tmp_path: Path, config: dict[str, Any], message: str):
@@ -57,6 +54,20 @@ def test_others_are_refused_in_one_line(tmp_path: Path, config: dict[str, Any], 
         language_model(tmp_path, **config)
     assert str(raised.value).startswith(f"{str(tmp_path)!r} {message}")
     assert "\n" not in str(raised.value)
+
+
+def test_a_kind_that_is_no_text_is_refused(tmp_path: Path):
+    with pytest.raises(FileFormatError, match=r"has model_type .*; expected a text like 'bert'"):
+        language_model(tmp_path, model_type=["gpt2"])
+
+
+def test_quantised_weights_and_adapters_are_told_before_anything_is_read(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="are quantised by 'gptq'"):
+        language_model(tmp_path, model_type="llama", quantization_config={"quant_method": "gptq"})
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "gpt2"}')
+    with pytest.raises(CheckpointError, match="holds an adapter of 'gpt2'"):
+        language_model_of(tmp_path)
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path):

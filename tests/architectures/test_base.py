@@ -1,14 +1,16 @@
 """Reading, overriding and writing config.json, which all configurations share; BERT's stands for them."""
 
+import copy
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modeloutputs import errors
-from modeloutputs.architectures import BertConfig, Config
+from modeloutputs.architectures import BertConfig, Config, GPT2Config, LlamaConfig
 from modeloutputs.errors import CheckpointError, CheckpointNotFoundError, FileFormatError, InputError
 
 
@@ -245,3 +247,131 @@ def test_a_folder_without_the_file_is_no_checkpoint(make_folder: bool, tmp_path:
         BertConfig.from_pretrained(tmp_path)
     assert isinstance(caught.value, FileNotFoundError)
     assert isinstance(caught.value, errors.ModelOutputsError)
+
+
+# -- foreign settings, common names, and assigning ----------------------------------------------------------------
+
+
+def test_foreign_keywords_are_kept_readable_and_saved(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    config = GPT2Config(type_vocab_size=3, hidden_dropout_prob=0.2, note={"a": [1]})
+    assert (config.type_vocab_size, config.hidden_dropout_prob, config.note) == (3, 0.2, {"a": [1]})
+    config.save_pretrained(tmp_path)
+    again = GPT2Config.from_pretrained(tmp_path)
+    assert again == config
+    assert again.type_vocab_size == written(tmp_path)["type_vocab_size"] == 3
+    assert not recwarn.list
+
+
+def test_a_foreign_keyword_near_a_known_one_is_kept_with_a_warning() -> None:
+    with pytest.warns(errors.ConfigWarning) as caught:
+        config = BertConfig(hidden_sizes=3)
+    assert str(caught[0].message) == (
+        "BertConfig has no setting 'hidden_sizes', which is kept as it is; did you mean 'hidden_size'?"
+    )
+    assert caught[0].filename == __file__
+    assert config.hidden_sizes == 3
+
+
+def test_what_a_file_says_is_not_guessed_at(recwarn: pytest.WarningsRecorder) -> None:
+    assert BertConfig.from_dict({"hidden_sizes": 3}).hidden_sizes == 3
+    assert not recwarn.list
+
+
+def test_foreign_settings_may_be_assigned(tmp_path: Path) -> None:
+    config = BertConfig()
+    config.temperature = 0.5
+    config._cached = object()  # private: kept, and not saved
+    config.save_pretrained(tmp_path)
+    assert written(tmp_path)["temperature"] == 0.5
+    assert "_cached" not in written(tmp_path)
+    for carry in (copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c)), dataclasses.replace):
+        again = BertConfig.from_pretrained(tmp_path)
+        assert carry(again).temperature == 0.5
+
+
+def test_an_absent_setting_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"^BertConfig has no setting 'hiden_size'$"):
+        _ = BertConfig().hiden_size
+    assert getattr(BertConfig(), "x", 7) == 7
+
+
+def test_what_cannot_be_written_as_json_is_one_line(tmp_path: Path) -> None:
+    BertConfig().save_pretrained(tmp_path)
+    before = written(tmp_path)
+    config = BertConfig(note=object())
+    with pytest.raises(InputError, match=r"^BertConfig cannot be written as JSON: Object of type object is not"):
+        config.save_pretrained(tmp_path)
+    assert written(tmp_path) == before
+    assert json.loads(BertConfig(note=1).to_json_string(use_diff=False))["note"] == 1
+
+
+def test_common_names_are_taken_as_keywords_too() -> None:
+    config = GPT2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=9)
+    assert (config.n_embd, config.n_layer, config.n_head, config.n_positions) == (32, 2, 4, 9)
+    assert config.other == {}
+    assert BertConfig(torch_dtype="float16", model_type="bert").dtype == "float16"
+    assert LlamaConfig(rope_parameters={"rope_theta": 5.0, "rope_type": "default"}).rope_theta == 5.0
+
+
+@pytest.mark.parametrize("settings", [{"intermediate_size": 3}, {"to_dict": 3}])
+def test_what_follows_from_other_settings_cannot_be_passed(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(InputError, match=f"^GPT2Config.{name} follows from other settings and cannot be passed$"):
+        GPT2Config(**settings)
+
+
+def test_a_keyword_of_another_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^model_type is 'gpt2', and BertConfig is for 'bert'$"):
+        BertConfig(model_type="gpt2")
+
+
+def test_configurations_of_the_peer_are_taken() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    peer = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, id2label={0: "a"}, dtype="bfloat16", note=3)
+    config = GPT2Config.of(peer)
+    assert (config.n_embd, config.id2label, config.dtype, config.note) == (32, {0: "a"}, "bfloat16", 3)
+    assert GPT2Config.of(config) is config
+    with pytest.raises(CheckpointError, match="model_type is 'gpt2', and BertConfig reads 'bert'"):
+        BertConfig.of(peer)
+    with pytest.raises(InputError, match=r"^config is a GPT2Config; expected a BertConfig$"):
+        BertConfig.of(config)
+    with pytest.raises(InputError, match=r"^config is a dict; expected a BertConfig$"):
+        BertConfig.of({})
+
+
+# -- once a model was built ---------------------------------------------------------------------------------------
+
+
+def test_what_a_model_has_read_cannot_be_assigned_any_more() -> None:
+    config = LlamaConfig()
+    config.mark_built("LlamaModel")
+    with pytest.raises(InputError) as caught:
+        config.rope_scaling = {"rope_type": "linear", "factor": 2.0}
+    assert str(caught.value) == (
+        "rope_scaling was read when a LlamaModel was built from this configuration, and assigning it changes nothing; "
+        "pass it to from_pretrained, or build another model from dataclasses.replace(config, rope_scaling=...)"
+    )
+    config.hidden_size = config.hidden_size
+    for name, value in {
+        "use_cache": False, "output_attentions": True, "pad_token_id": 3, "num_labels": 5, "note": 1,
+        "problem_type": "regression", "id2label": {0: "a"}, "dtype": "float16", "eos_token_id": [1, 2],
+    }.items():  # fmt: skip
+        setattr(config, name, value)
+        assert getattr(config, name) == value
+
+
+def test_common_names_are_held_to_the_same() -> None:
+    config = GPT2Config()
+    config.mark_built("GPT2Model")
+    with pytest.raises(InputError, match=r"^n_embd was read when a GPT2Model was built"):
+        config.hidden_size = 3
+
+
+def test_a_copy_is_free_again() -> None:
+    config = BertConfig()
+    config.mark_built("BertModel")
+    for carry in (copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c)), dataclasses.replace):
+        again = carry(config)
+        again.hidden_size = 24
+        assert again.hidden_size == 24
+        assert config.hidden_size == 768

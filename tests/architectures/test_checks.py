@@ -56,7 +56,10 @@ def test_ids_of_another_dtype_or_shape_are_refused() -> None:
     for dtype, kind in (("float32", "floating"), ("bool", "other")):
         found = refusal(check_ids, embeds(2, 3, dtype=dtype, kind=kind), 10, "input_ids")
         assert found == f"input_ids is {dtype}; expected int64 or int32"
-    assert refusal(check_ids, ids(3), 10, "input_ids") == "input_ids has shape (3,); expected (batch, seq)"
+    found = refusal(check_ids, ids(3), 10, "input_ids")
+    assert found == "input_ids has shape (3,); expected (batch, seq); pass input_ids[None] for one row"
+    found = refusal(check_ids, ids(2, 3, 4), 10, "input_ids")
+    assert found == "input_ids has shape (2, 3, 4); expected (batch, seq)"
     assert refusal(check_ids, ids(2, 3), 10, "a", (2, 4)) == "a has shape (2, 3); expected (2, 4)"
 
 

@@ -40,6 +40,9 @@ RESOLVED = [
     (MANY, 1, floats(3, 1), MANY),
     (VALUE, 1, floats(3), VALUE),
     (VALUE, 3, floats(3, 3), VALUE),
+    (VALUE, 1, integers(3), VALUE),
+    (VALUE, 3, integers(3, 3), VALUE),
+    (None, 1, integers(3), VALUE),
 ]
 
 
@@ -53,8 +56,6 @@ def test_problem_type_follows_configuration_then_labels(
 REFUSED = {
     "floats for one class": (ONE, 3, floats(3, 3), f"problem_type='{ONE}' takes integer class indices"),
     "integers for many classes": (MANY, 3, integers(3), rf"problem_type='{MANY}' takes floating point .*\.float\(\)"),
-    "integers for a value": (VALUE, 1, integers(3), f"problem_type='{VALUE}' takes floating point labels"),
-    "one class": (None, 1, integers(3), "num_labels=1: one class is always right; for regression pass"),
     "one class, configured": (ONE, 1, integers(3), "num_labels=1: one class is always right"),
     "integers in many columns": (None, 3, integers(3, 3), r"pass \(batch,\) integers .*, \(batch, 3\) floats"),
     "floats in one column": (None, 3, floats(3), "or set config.problem_type"),

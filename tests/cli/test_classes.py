@@ -94,8 +94,8 @@ def test_a_field_says_its_axes_and_when_it_is_returned():
     ]
     assert lines("maskedlm")[:3] == [
         "MaskedLMOutput",
-        "  loss                       () or (parts)                  labels are passed",
-        "  logits                     (batch seq vocab)              always",
+        "  loss                       () or (parts)                   labels are passed",
+        "  logits                     (batch seq vocab)               always",
     ]
 
 

@@ -78,7 +78,7 @@ def test_json_is_one_object_for_programs(call: Call, classifier: str):
 
 def test_texts_come_from_a_file_or_standard_input_with_pairs(call: Call, tmp_path: Path):
     file = tmp_path / "texts.txt"
-    file.write_text("one\ttwo\n\nthree\tfour five\n", encoding="utf-8")
+    file.write_text("one\ttwo\nthree\tfour five\n", encoding="utf-8")
     from_file = call("run", "--model", MODEL, "--file", str(file), "--json")
     from_stdin = call("run", "--model", MODEL, "--file", "-", "--json", stdin=file.read_text(encoding="utf-8"))
     assert json.loads(from_file.out)["fields"]["pooler_output"]["value"] == "f32[2,384]"
@@ -133,6 +133,10 @@ def test_a_cut_text_is_said(call: Call, classifier: str):
         ),
         (["run", "--model", MODEL, "--text", "a", "--label", "1"], "error: --label has no meaning for features"),
         (["run", "--model", MODEL, "--text", "a", "--save", "/no/where/out"], "folder '/no/where' does not exist"),
+        (
+            ["run", "--model", MODEL, "--text", "a", "--max-length", "0"],
+            "error: --max-length is 0; expected the number of",
+        ),
         (["show", "/no/where"], "error: there is no file '/no/where'"),
         (["show", f"{MODEL}/model.safetensors"], "holds tensors, but no output saved by modeloutputs"),
     ],
@@ -148,7 +152,12 @@ def test_bad_input_is_one_line_and_exit_status_1(call: Call, arguments: list[str
 def test_bad_labels_are_named(call: Call, classifier: str):
     base = ["run", "--model", classifier, "--task", "sequence-classification", "--text", "a", "--label"]
     assert call(*base, "7").err == "error: labels range from 7 to 7; expected 0 to 1, or -100\n"
-    assert call(*base, "good").err == "error: --label is 'good'; expected class indices, or numbers like 2.5\n"
+    expected = "expected class names or indices, or numbers like 2.5; the classes are 'bad', 'good'"
+    assert call(*base, "fine").err == f"error: --label is 'fine'; {expected}\n"
+    by_name, by_index = call(*base, "good"), call(*base, "1")
+    assert by_name.out == by_index.out
+    assert "loss " in by_name.out
+    assert call(*base, "1", "--label", "0").err == "error: --label was given 2 times for 1 texts; pass one for each\n"
 
 
 def test_without_arguments_it_says_what_it_can(call: Call):

@@ -139,9 +139,9 @@ def test_several_prompts_are_one_batch(gpt2: str, generate: Call):
 def test_prompts_from_a_file_and_from_standard_input(gpt2: str, generate: Call, tmp_path: Path):
     (tmp_path / "prompts.txt").write_text("hello\n\n  \na b\n", encoding="utf-8")
     options = ("--model", gpt2, "--max-new-tokens", "4")
-    typed = generate(*options, "--prompt", "hello", "--prompt", "a b")
+    typed = generate(*options, "--prompt", "hello", "--prompt", "", "--prompt", "  ", "--prompt", "a b")
     assert generate(*options, "--file", str(tmp_path / "prompts.txt")).out == typed.out
-    assert generate(*options, "--file", "-", stdin="hello\na b\n").out == typed.out
+    assert generate(*options, "--file", "-", stdin="hello\n\n  \na b\n").out == typed.out
     assert generate(*options, "--file", "-", stdin="hello").out == generate(*options, "--prompt", "hello").out
 
 
@@ -250,6 +250,8 @@ def test_llamas_spaces_and_bytes_come_as_they_are(generate: Call, tmp_path: Path
         (("--file", "-"), "'-' holds no text"),
         (("--prompt", "a", "--top-p", "1.5", "--do-sample"), "top_p is 1.5; expected a number above 0 and at most 1"),
         (("--prompt", "a", "--top-p", "0.5"), "top_p only affects sampling; pass do_sample=True"),
+        (("--prompt", "a", "--seed", str(10**23)), f"--seed is {10**23}; expected -9223372036854775808 to 18446"),
+        (("--prompt", "a", "--length-penalty", "2"), "length_penalty only affects beam search; pass num_beams"),
         (("--prompt", "a", "--max-new-tokens", "0"), "max_new_tokens is 0; expected a positive integer"),
         (("--prompt", "a", "--max-new-tokens", "99"), "a prompt of 1 and 99 new tokens exceed the model's"),
         (("--prompt", "a", "--prompt", "b", "--num-beams", "0"), "num_beams is 0; expected a positive integer"),

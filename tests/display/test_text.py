@@ -31,6 +31,10 @@ def test_none_is_not_shown():
     assert repr(Shown(loss=f32())) == "Shown(\n  loss=f32[],\n)"
 
 
+CYCLE: Any = ([],)
+CYCLE[0].append(CYCLE)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -54,6 +58,8 @@ def test_none_is_not_shown():
         ("text", "'text'"),
         ("x" * 99, "'" + "x" * 56 + "..."),
         ("line\nline", "'line\\nline'"),
+        ({"a\x1b[2J\n": 1, "\u202ec": 2}, "{a\\x1b[2J\\n: 1, \\u202ec: 2}"),
+        (CYCLE, "a tuple that holds itself, or is nested too deep"),
     ],
 )
 def test_a_value_in_one_line(value: Any, text: str):

@@ -1,5 +1,6 @@
 """Files are replaced whole or not at all."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from modeloutputs.errors import CheckpointNotFoundError
+from modeloutputs.errors import CheckpointNotFoundError, FileWriteError
 from modeloutputs.files.atomic import atomic_path
+
+from ..support.kills import in_child, needs_fork
 
 
 def test_success_replaces(tmp_path: Path) -> None:
@@ -117,3 +120,51 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file_whole(tmp_path: Pa
     with atomic_path(target) as path:
         path.write_text("new")
     assert target.read_text() == "new"
+
+
+@needs_fork
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_the_file(tmp_path: Path) -> None:
+    def die() -> None:
+        with atomic_path(tmp_path / "file"):
+            os._exit(9)
+
+    os.waitpid(in_child(die), 0)
+    assert [path.name for path in tmp_path.iterdir()] == [".file.0.partial"]
+    with atomic_path(tmp_path / "file"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_mode_of_a_file_that_is_replaced_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(mode=0o600)
+    with atomic_path(tmp_path / "file") as path:
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_is_replaced_or_followed_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_path(tmp_path / "link", follow_links=True) as path:
+        path.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    with atomic_path(tmp_path / "link") as path:
+        path.write_text("newer")
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_the_systems_errors_are_one_line_with_their_number(tmp_path: Path) -> None:
+    with pytest.raises(FileWriteError) as caught, atomic_path(tmp_path / "file"):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert str(caught.value) == f"'{tmp_path}/file' cannot be written: Disk quota exceeded"
+    assert caught.value.errno == errno.EDQUOT
+    assert isinstance(caught.value, OSError)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(FileWriteError, match=r"is a folder; pass the path of a file$"),
+        atomic_path(tmp_path / "folder"),
+    ):
+        pass

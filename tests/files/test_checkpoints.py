@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -244,7 +245,10 @@ class Hub:
             ("config.json", "model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"),
             {"config.json", "model-1-of-2.safetensors", "model-2-of-2.safetensors", "model.safetensors.index.json"},
         ),
-        (("config.json", "pytorch_model.bin", "training_args.bin"), {"config.json", "pytorch_model.bin"}),
+        (
+            ("config.json", "tokenizer.model", "pytorch_model.bin", "training_args.bin"),
+            {"config.json", "tokenizer.model", "pytorch_model.bin"},
+        ),
         (
             ("pytorch_model-1-of-1.bin", "pytorch_model.bin.index.json", "nested/model.safetensors"),
             {"pytorch_model-1-of-1.bin", "pytorch_model.bin.index.json"},
@@ -302,3 +306,40 @@ def test_a_git_lfs_pointer_in_place_of_json_is_named(tmp_path: Path) -> None:
 def test_read_json_reads_what_is_json(tmp_path: Path) -> None:
     (tmp_path / "any.json").write_text('{"ä": [1, {"b": null}]}', encoding="utf-8")
     assert read_json(tmp_path / "any.json") == {"ä": [1, {"b": None}]}
+
+
+# -- faults of names and kinds of files ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\ud800", "a\nb"])
+def test_names_that_no_file_can_have_are_missing_in_one_line(name: str, tmp_path: Path) -> None:
+    index(tmp_path, {"a": name})
+    with pytest.raises(CheckpointNotFoundError, match="lacks 1 of the 1 shards its index names") as caught:
+        map_checkpoint(tmp_path)
+    assert_one_line(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(FileFormatError, match=r"config\.json' is a device, pipe or socket, and is not read"):
+        read_json(tmp_path / "config.json")
+    os.mkfifo(tmp_path / SAFETENSORS)
+    assert map_checkpoint(tmp_path) is None
+
+
+def test_a_subfolder_is_found_within_the_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert find_checkpoint(tmp_path, subfolder="a/b") == tmp_path / "a" / "b"
+    with pytest.raises(CheckpointNotFoundError, match=f"^'{tmp_path}' has no subfolder 'c'$"):
+        find_checkpoint(tmp_path, subfolder="c")
+    for name in ("../x", "/etc"):
+        with pytest.raises(CheckpointError, match="names a file outside itself"):
+            find_checkpoint(tmp_path, subfolder=name)
+
+
+def test_a_link_to_itself_is_one_line(tmp_path: Path):
+    (tmp_path / "config.json").symlink_to("config.json")
+    with pytest.raises(FileFormatError, match=r"config.json' cannot be read: Too many levels of symbolic links$"):
+        read_json(tmp_path / "config.json")

@@ -189,6 +189,8 @@ EIGHT = b"\0" * 8
     [
         (b"", "corrupt safetensors header"),
         (b"not json", "corrupt safetensors header"),
+        (b'{"a": {"dtype": "F32"}, "a": {"dtype": "F32"}}', "corrupt safetensors header: it has 'a' twice"),
+        (b'{"a": {"dtype": "F32", "dtype": "F16"}}', "corrupt safetensors header: it has 'dtype' twice"),
         (b"\xff\xfe\xfd", "corrupt safetensors header"),
         (b"[1, 2]", "corrupt safetensors header: not a JSON object"),
         (b"[" * 100_000, "corrupt safetensors header"),

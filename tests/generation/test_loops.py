@@ -80,6 +80,17 @@ def test_padding_of_prompts_is_masked_in_the_result():
     assert found.attended.tolist() == [[False, True, True, True], [True, True, True, True]]
 
 
+def test_criteria_of_callers_end_rows_too():
+    """With and without end tokens, in rows of their own and in beams."""
+    found = say([5, 6, 8, 9], [8, 9, 6, 9], stopping_criteria=lambda tokens, _: tokens[:, -1] == 6, pad_token_id=11)
+    assert found.sequences[:, 1:].tolist() == [[5, 6, 11], [8, 9, 6]]
+    assert found.attended.all(1).tolist() == [False, True]
+    alone = say([5, 6, 8], prompts=[[1]], eos_token_id=(), stopping_criteria=lambda tokens, _: tokens.shape[1] == 3)
+    assert alone.sequences.tolist() == [[1, 5, 6]]
+    beams, _, _ = search(TWO_PROMPTS, max_new_tokens=6, stopping_criteria=lambda tokens, _: tokens.shape[1] == 4)
+    assert beams.sequences.shape == (2, 4)
+
+
 # -- each step --------------------------------------------------------------------------------------------------------
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modeloutputs.architectures import LlamaConfig
 from modeloutputs.errors import InputError
-from modeloutputs.generation.prompt import ModelLimits, Prompt, pad_left
+from modeloutputs.generation.prompt import ModelLimits, Prompt, mask_of_pads, pad_left
 from modeloutputs.generation.settings import GenerationSettings
 
 from ..support.tiny_text import tokenizer
@@ -109,7 +110,7 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "read too": (ROW, None, {"max_new_tokens": 36, "output_hidden_states": True}, "a prompt of 5 and 36 new tokens"),
     "beams": (ROW, None, {"num_beams": 100}, "num_beams is 100; the first step has only the 99 tokens of the"),
     "pad": (ROW, None, {"pad_token_id": 99}, "pad_token_id is 99; expected 0 to 98"),
-    "end": (ROW, None, {"eos_token_id": [5, -1]}, "eos_token_id is -1; expected 0 to 98"),
+    "end": (ROW, None, {"eos_token_id": [5, -2]}, "eos_token_id is -2; expected 0 to 98"),
 }
 
 
@@ -136,3 +137,73 @@ def test_rows_that_stop_at_different_places_need_padding():
         with pytest.raises(InputError, match="stop_strings may end some rows before others, which then need padding"):
             prompt_of(5, limits, **options, **more)
     assert prompt_of(5, limits, rows=2, **options, pad_token_id=3).fill_id == 3
+
+
+# -- lengths, padding and tokens that settings say ---------------------------------------------------------------------
+
+PADDED = ModelLimits(99, 40, {"eos_token_id": [7], "pad_token_id": [3]})
+
+
+def test_lengths_count_the_prompt_and_new_tokens_do_not():
+    rows = np.array([[1, 2, 4]])
+    for options, least, most in (
+        ({"max_length": 9, "min_length": 5}, 5, 9),
+        ({"max_new_tokens": 9, "min_new_tokens": 5}, 8, 12),
+        ({"max_new_tokens": 9, "max_length": 4, "min_new_tokens": 0, "min_length": 5}, 3, 12),
+    ):
+        prompt = Prompt.of(rows, None, GenerationSettings(**options), PADDED)
+        assert (prompt.min_length, prompt.total_length) == (least, most)
+
+
+def test_lengths_that_cannot_be_are_told():
+    rows = np.array([[1, 2, 4]])
+    with pytest.warns(UserWarning, match="at least 20 positions were asked for and at most 5 come; raise max_new_tok"):
+        Prompt.of(rows, None, GenerationSettings(max_new_tokens=2, min_length=20), PADDED)
+    with pytest.raises(
+        InputError, match="max_length is 3, and the prompt has 3 positions already; pass more, or max_n"
+    ):
+        Prompt.of(rows, None, GenerationSettings(max_length=3), PADDED)
+
+
+def test_rotary_positions_go_on_where_the_caller_says_so():
+    config = LlamaConfig(vocab_size=20, hidden_size=8, num_attention_heads=2, max_position_embeddings=16)
+    limits = ModelLimits.of(config, {})
+    assert limits.max_new_tokens(GenerationSettings(), 10) == 7
+    assert limits.max_new_tokens(GenerationSettings(), 30) == 128
+    assert limits.max_new_tokens(GenerationSettings(max_new_tokens=50), 10) == 50
+    assert limits.max_new_tokens(GenerationSettings(max_length=50), 10) == 40
+
+
+def test_padding_tokens_are_padding_unless_they_end_rows():
+    rows = np.array([[3, 5, 3], [4, 6, 8], [3, 3, 3]])
+    found = mask_of_pads(rows, GenerationSettings(), PADDED)
+    assert found is not None
+    assert found.tolist() == [[False, True, False], [True, True, True], [False, False, True]]
+    assert mask_of_pads(rows, GenerationSettings(eos_token_id=3), PADDED) is None
+    assert mask_of_pads(rows, GenerationSettings(pad_token_id=50), PADDED) is None
+    assert mask_of_pads(rows, GenerationSettings(), ModelLimits(99, 40, {})) is None
+    started = mask_of_pads(rows, GenerationSettings(), PADDED, start=3)
+    assert started is not None
+    assert started.tolist() == [[True, True, False], [True, True, True], [False, False, True]]
+
+
+def test_never_ending_is_an_end_token_of_minus_one():
+    rows = np.array([[1, 2]])
+    for value, expected in ((-1, []), ([-1, 9], [9]), ((), []), (None, [7]), (9, [9])):
+        assert Prompt.of(rows, None, GenerationSettings(eos_token_id=value), PADDED).eos_ids == expected
+
+
+def test_settings_come_before_special_tokens_of_the_checkpoint():
+    settings = GenerationSettings(forced_bos_token_id=5, forced_eos_token_id=[6, 8], pad_token_id=9, max_new_tokens=4)
+    limits = ModelLimits(99, 40, {"forced_bos_token_id": [1], "forced_eos_token_id": [2], "pad_token_id": [3]})
+    prompt = Prompt.of(np.array([[1]]), None, settings, limits)
+    assert (prompt.forced_at(1), prompt.forced_at(4), prompt.fill_id) == ([5], [6, 8], 9)
+
+
+def test_the_source_of_ngrams_is_the_prompt_without_its_padding():
+    prompt = Prompt.of(np.array([[1, 3]]), np.array([[True, False]]), GenerationSettings(), PADDED)
+    assert prompt.source is not None
+    assert prompt.source.tolist() == [[-1, 1]]
+    assert Prompt.of(np.array([[0, 0]]), None, GenerationSettings(), PADDED, unseen=2).source is None
+    with pytest.raises(InputError, match="encoder_no_repeat_ngram_size was passed without input_ids"):
+        Prompt.of(np.array([[0, 0]]), None, GenerationSettings(encoder_no_repeat_ngram_size=2), PADDED, unseen=2)

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -257,6 +258,19 @@ def test_accelerate_applies_functions(accelerate: ModuleType):
     assert type(shapes) is CausalLMOutputWithPast
     assert shapes.hidden_states == (None, list(output.hidden_states[1].shape))
     assert accelerate.listify(output).logits == output.logits.tolist()
+
+
+@machinery("accelerate")
+def test_accelerate_pads_arrays_by_flat_name_where_there_are_placeholders(accelerate: ModuleType):
+    # It refuses None wherever it meets one, and calls nothing of a container that could leave it out.
+    importlib.import_module("accelerate").PartialState()
+    output = filled(CausalLMOutputWithPast)
+    with pytest.raises(TypeError, match="NoneType"):
+        accelerate.pad_across_processes(output, dim=1)
+    flat = output.to_flat_dict()
+    padded = accelerate.pad_across_processes(flat, dim=1)
+    assert list(padded) == list(flat)
+    assert all(torch.equal(padded[name], array) for name, array in flat.items())
 
 
 @machinery("accelerate")

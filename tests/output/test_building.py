@@ -106,6 +106,8 @@ def test_none_in_pairs_is_absent():
         (lambda: Masked([("loss", 1), ("logits", "l", 3)]), "Masked takes (name, value) pairs, got tuple"),
         (lambda: Masked([("loss", 1), (2, 3)]), "Masked takes field names as keys, got 2 of int"),
         (lambda: Masked([("zz", 1), ("loss", 2)]), "Masked has no field 'zz'"),
+        (lambda: Masked([(10, 10), ("loss", 2)]), "Masked takes field names as keys, got 10 of int"),
+        (lambda: Masked([3, ("loss", 2)]), "Masked takes (name, value) pairs, got int"),
         (lambda: Masked(1, 2, 3, 4, 5), "takes at most 4 values (loss, logits, hidden_states, attentions), got 5"),
         (lambda: Masked(self=1), "Masked has no field 'self'"),
         (lambda: ModelOutput(loss=1), "ModelOutput has no field 'loss'; there are none"),

@@ -24,6 +24,7 @@ class NumpyDecoder:
         self.model = model
         self.beams = settings.num_beams
         self.fill_id = prompt.fill_id
+        self.criteria: Any = settings.stopping_criteria
         self.generator: np.random.Generator | None = settings.generator
         self.tokens = prompt.tokens.repeat(self.beams if self.beams > 1 else settings.num_return_sequences, 0)
         self.seen: list[Tokens] = []
@@ -48,6 +49,11 @@ class NumpyDecoder:
 
     def reorder(self, rows: Tokens) -> None:
         self.tokens = self.tokens[rows]
+
+    def criteria_met(self, sequences: Tokens | None, scores: Scores) -> NDArray[np.bool_]:
+        tokens = self.tokens if sequences is None else sequences
+        met = [criterion(tokens, scores) for criterion in self.criteria]
+        return np.broadcast_to(np.logical_or.reduce(met), (len(tokens),))
 
     def recent(self, count: int) -> Tokens:
         return self.tokens[:, -count:]

@@ -13,6 +13,7 @@ from modeloutputs.tokenizers import (
     GPT2Tokenizer,
     LlamaTokenizer,
     OpenAIGPTTokenizer,
+    PreTrainedTokenizer,
     load_tokenizer,
 )
 
@@ -74,17 +75,23 @@ def test_settings_are_passed_on(folders: dict[str, Path], tmp_path: Path) -> Non
         load_tokenizer(folder, pad_tokn="x")
 
 
+SUPPORTED = "supported without tokenizer.json are "
+
+
 @pytest.mark.parametrize(
     ("config", "model_type", "message"),
     [
-        ({"tokenizer_class": "T5Tokenizer"}, "bert", "has an unknown tokenizer_class, 'T5Tokenizer'; "),
         (
-            {"tokenizer_class": "BertTokenizr"},
-            None,
-            "'BertTokenizr'; did you mean 'BertTokenizer'?",
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            "bert",
+            f"has a tokenizer of class 'BertJapaneseTokenizer' (tokenizer_class in tokenizer_config.json) and no "
+            f"tokenizer.json; {SUPPORTED}BartTokenizer, BertTokenizer",
         ),
-        ({"tokenizer_class": 5}, None, "has an unknown tokenizer_class, '5'; there are BertTokenizer, "),
-        ({}, "t5", "has an unknown model_type, 't5'; there are bert, openai-gpt, gpt2, bart, llama"),
+        (
+            {},
+            "t5",
+            f"is a 't5' model (model_type in config.json) and has no tokenizer.json; {SUPPORTED}the tokenizers of bart",
+        ),
         (
             {},
             None,
@@ -100,6 +107,53 @@ def test_a_class_that_there_is_not_is_refused(
         load_tokenizer(make(tmp_path, "bert", model_type, **config))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_class_that_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"^tokenizer_class in .*tokenizer_config\.json' is 5; expected a text$"):
+        load_tokenizer(make(tmp_path, "bert", tokenizer_class=5))
+
+
+@pytest.mark.parametrize("name", ["T5Tokenizer", "PreTrainedTokenizer", "Qwen2Tokenizer", None])
+def test_a_tokenizer_json_of_any_kind_is_read_as_it_stands(name: str | None, tmp_path: Path) -> None:
+    """Where its class is another library's, or generic."""
+    tokenizer = load_tokenizer(make(tmp_path, "gpt2 json", "unheard", tokenizer_class=name, eos_token="!"))
+    assert type(tokenizer) is PreTrainedTokenizer
+    assert tokenizer("Hello!").input_ids == load_peer("PreTrainedTokenizerFast", tmp_path)("Hello!")["input_ids"]
+
+
+def test_the_configuration_of_the_model_can_name_the_class(tmp_path: Path) -> None:
+    folder = make(tmp_path, "bert")
+    (folder / "config.json").write_text('{"model_type": "gpt2", "tokenizer_class": "BertTokenizer"}')
+    assert type(load_tokenizer(folder)) is BertTokenizer
+
+
+def test_the_file_tells_where_the_model_has_another_kind(tmp_path: Path) -> None:
+    """A BERT with a byte-pair encoding."""
+    tokenizer = load_tokenizer(make(tmp_path, "gpt2 json", "bert"))
+    assert type(tokenizer) is PreTrainedTokenizer
+    assert tokenizer.tokenize("Hello there") == load_peer("PreTrainedTokenizerFast", tmp_path).tokenize("Hello there")
+
+
+@pytest.mark.parametrize(
+    ("other", "name", "cls"),
+    [
+        ("CodeLlamaTokenizer", "llama 2", LlamaTokenizer),
+        ("CodeLlamaTokenizerFast", "llama 3", LlamaTokenizer),
+        ("RobertaTokenizerFast", "bart", BartTokenizer),
+        ("DistilBertTokenizer", "bert", BertTokenizer),
+    ],
+)
+def test_classes_of_the_same_kind_under_another_name(other: str, name: str, cls: type, tmp_path: Path) -> None:
+    assert type(load_tokenizer(make(tmp_path, name, tokenizer_class=other))) is cls
+
+
+def test_a_tokenizer_may_lie_in_a_subfolder(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    make(tmp_path / "inner", "bert", "bert")
+    for load in (load_tokenizer, BertTokenizer.from_pretrained):
+        assert load(tmp_path, subfolder="inner")("hello").input_ids == [2, 5, 3]
 
 
 def test_folders_that_hold_none(tmp_path: Path) -> None:
@@ -110,4 +164,10 @@ def test_folders_that_hold_none(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(FileFormatError, match=r"config\.json' is not valid JSON"):
+        load_tokenizer(tmp_path)
+
+
+def test_an_adapter_of_another_model_says_so(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "gpt2"}')
+    with pytest.raises(CheckpointError, match="holds a LORA adapter of 'gpt2'"):
         load_tokenizer(tmp_path)

@@ -208,13 +208,14 @@ def test_settings_are_saved_for_every_kind(side: Any, kind: Kind, folders: dict[
 
 def test_entries_that_nothing_reads_are_kept(tmp_path: Path) -> None:
     folder = write_vocabulary(
-        tmp_path / "first", clean_up_tokenization_spaces=True, auto_map={"x": "y"}, name_or_path="/x"
+        tmp_path / "first", clean_up_tokenization_spaces=True, unheard=[5], auto_map={"x": "y"}, name_or_path="/x"
     )
     tokenizer = BertTokenizer.from_pretrained(folder)
-    assert tokenizer.other == {"clean_up_tokenization_spaces": True}
+    assert tokenizer.other == {"unheard": [5]}
     tokenizer.save_pretrained(tmp_path / "second")
     saved = json.loads((tmp_path / "second" / "tokenizer_config.json").read_text())
     assert saved["clean_up_tokenization_spaces"] is True
+    assert saved["unheard"] == [5]
     assert not {"auto_map", "name_or_path"} & saved.keys()
 
 

@@ -67,10 +67,11 @@ def test_one_flag_alone_turns_the_other_off(folders: dict[str, Path]) -> None:
 def test_a_flag_without_its_token_is_refused(tmp_path: Path) -> None:
     BY_NAME["llama 3"].write(tmp_path)
     write_config(tmp_path, bos_token="<nothing>")
-    for name in ("bos", "eos"):
-        with pytest.raises(InputError) as caught:
-            LlamaTokenizer.from_pretrained(tmp_path, **{f"add_{name}_token": True})
-        assert str(caught.value) == (
-            f"add_{name}_token is set, but the tokenizer has no {name}_token in its vocabulary; pass {name}_token too"
-        )
+    with pytest.raises(InputError) as caught:
+        LlamaTokenizer.from_pretrained(tmp_path, add_eos_token=True)
+    assert str(caught.value) == (
+        "add_eos_token is set, but the tokenizer has no eos_token in its vocabulary; pass eos_token too"
+    )
+    added = LlamaTokenizer.from_pretrained(tmp_path, add_bos_token=True)
+    assert added("a").input_ids[0] == added.bos_token_id == len(added) - 1
     assert load_peer("PreTrainedTokenizerFast", tmp_path)("a")["input_ids"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeloutputs.errors import InputError
+from modeloutputs.errors import InputError, UsageError
 from modeloutputs.tokenizers import BertTokenizer, GPT2Tokenizer
 
 from .tiny import (
@@ -219,15 +219,12 @@ def test_a_text_too_short_to_make_room_is_refused(tiny: BertTokenizer) -> None:
         tiny("a", "a b c a b c", truncation="only_first", max_length=5)
 
 
-def test_padding_with_a_token_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_padding_token_that_the_vocabulary_lacks_is_added(tmp_path: Path) -> None:
     BertTokenizer.from_pretrained(write_vocabulary(tmp_path)).save_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "<nothing>"}')
     tokenizer = BertTokenizer.from_pretrained(tmp_path)
     assert tokenizer("a").input_ids == [2, VOCABULARY.index("a"), 3]
-    with pytest.raises(
-        InputError, match="padding was asked for, and the padding token '<nothing>' is not in the vocabulary; set"
-    ):
-        tokenizer(["a", "b"], padding=True)
+    assert tokenizer(["a", "a b"], padding=True).input_ids[0][-1] == tokenizer.pad_token_id == len(VOCABULARY)
 
 
 @pytest.mark.parametrize("padding", [True, "longest"])
@@ -308,6 +305,15 @@ def test_truncation_of_either_side_gives_the_peers_numbers(
 
 def test_split_words_give_the_peers_numbers(pair: Pair) -> None:
     words, others = ["Hello,", "wörld", "", "unaffable", "中文"], ["a", "b!"]
+    if pair[0].backend.decode(pair[1]([["x", "x"]], is_split_into_words=True)["input_ids"][0]) == "xx":
+        with pytest.raises(InputError) as caught:
+            pair[0](words, is_split_into_words=True)
+        advice = "" if pair[0].model_type == "llama" else "load it with add_prefix_space=True, or "
+        assert str(caught.value) == (
+            "is_split_into_words was asked for, and this tokenizer would join the words ['x', 'x'] into 'xx'; "
+            f"{advice}pass ' '.join(words)"
+        )
+        return
     assert_same(pair, words, is_split_into_words=True)
     assert_same(pair, [words, others], [others, words], is_split_into_words=True)
 
@@ -323,3 +329,75 @@ def test_a_configuration_can_name_what_is_returned(tmp_path: Path) -> None:
     tokenizer = BertTokenizer.from_pretrained(tmp_path)
     assert dict(tokenizer("a")) == dict(peer(tmp_path)("a")) == {"input_ids": [2, 17, 3], "attention_mask": [1, 1, 1]}
     assert tokenizer("a", return_token_type_ids=True).token_type_ids == [0, 0, 0]
+
+
+# -- windows, targets, options --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [0, 2])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_is_cut_off_comes_as_further_rows_as_in_the_peer(
+    side: Any, stride: int, kind: Kind, folders: dict[str, Path]
+) -> None:
+    pair = kind.both(folders[kind.name], **kind.pad, truncation_side=side, padding_side="right")
+    long = ["Hello, world! This is a test. " * 3, "a", "a b c " * 9]
+    options: Any = {"max_length": 11, "stride": stride, "return_overflowing_tokens": True}
+    assert_same(pair, long, truncation=True, padding=True, **options)
+    assert_same(pair, long[0], truncation=True, **options)
+    assert_same(pair, long, ["hello"] * 3, truncation="only_first", **{**options, "max_length": 16})
+    ours, theirs = (it(long, truncation=True, **options, return_offsets_mapping=True) for it in pair)
+    assert ours.overflow_to_sample_mapping == theirs["overflow_to_sample_mapping"]
+    for row in range(len(ours.input_ids)):
+        assert ours.word_ids(row) == theirs.word_ids(row)
+        assert ours.char_to_token(row, 3) == theirs.char_to_token(row, 3)
+
+
+def test_windows_as_arrays(tiny: BertTokenizer) -> None:
+    options: Any = {"truncation": True, "max_length": 4, "stride": 1, "padding": True, "return_tensors": "np"}
+    encoding = tiny(["a b c a b c", "a"], return_overflowing_tokens=True, **options)
+    assert encoding.overflow_to_sample_mapping.tolist() == [0, 0, 0, 0, 0, 1]
+    assert encoding.input_ids.shape == (6, 4)
+
+
+def test_a_target_becomes_labels_as_in_the_peer(pair: Pair) -> None:
+    options: Any = {"truncation": True, "max_length": 6}
+    both = [it(["hello world, a", "a"], text_target=["a b c a b c", "b"], **options) for it in pair]
+    assert dict(both[0]) == dict(both[1])
+    assert "labels" in both[0]
+    both = [it(text_target="a b c a b c", max_target_length=3, **options) for it in pair]
+    assert dict(both[0]) == dict(both[1])
+    assert len(both[0].input_ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": -1}, "stride is -1; expected a number of tokens from 0"),
+        ({"stride": True}, "stride is True; expected a number of tokens from 0"),
+        (
+            {"stride": 2, "max_length": 4, "truncation": True},
+            "stride is 2, and max_length 4 leaves 2 tokens of text in",
+        ),
+        ({"max_length": True}, "max_length is True; expected a positive integer or None"),
+        ({"return_offset_mapping": True}, "calling a tokenizer has no option 'return_offset_mapping'; did you mean"),
+    ],
+)
+def test_further_options_that_cannot_be(options: Any, message: str, tiny: BertTokenizer) -> None:
+    with pytest.raises((InputError, UsageError)) as caught:
+        tiny("a b c", **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_words_are_taken_apart_where_a_space_is_put_before_each(folders: dict[str, Path]) -> None:
+    tokenizer = GPT2Tokenizer.from_pretrained(folders["gpt2 json"], add_prefix_space=True)
+    ids = tokenizer(["the", "cat"], is_split_into_words=True).input_ids
+    assert tokenizer.decode(ids) == " the cat"
+
+
+def test_special_tokens_in_a_text_can_be_split(kind: Kind, folders: dict[str, Path], tmp_path: Path) -> None:
+    both = kind.both(folders[kind.name], split_special_tokens=True)
+    token = both[0].all_special_tokens[0]
+    assert_same(both, f"a{token} b")
+    both[0].save_pretrained(tmp_path)
+    for again in kind.both(tmp_path):
+        assert again(f"a{token} b")["input_ids"] == both[0](f"a{token} b").input_ids

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from modeloutputs.errors import InputError, MissingDependencyError
-from modeloutputs.tokenizers import BertTokenizer
+from modeloutputs.tokenizers import BatchEncoding, BertTokenizer
 
-from .tiny import EVERYTHING
+from .tiny import EVERYTHING, TEXTS, Pair
 
 NAMES = ("input_ids", "token_type_ids", "attention_mask", "special_tokens_mask", "offset_mapping")
 FRAMEWORKS = {
@@ -116,3 +116,56 @@ def test_a_missing_entry_names_those_there_are(tiny: BertTokenizer) -> None:
         AttributeError, match="this encoding has no 'inputs'; it has input_ids, token_type_ids, attention"
     ):
         _ = tiny("a").inputs
+
+
+# -- which token stands where ---------------------------------------------------------------------------------------
+
+ALIGNED = ("plain", "accents", "emoji", "runs of spaces", "contractions", "beyond the first plane")
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_tokens_and_text_are_related_as_in_the_peer(name: str, pair: Pair) -> None:
+    texts = (["hello a", TEXTS[name]], [TEXTS[name], "hello a"])
+    ours, theirs = (tokenizer(*texts) for tokenizer in pair)
+    assert ours.n_sequences == theirs.n_sequences == 2
+    for row in (0, 1):
+        assert ours.tokens(row) == theirs.tokens(row)
+        assert ours.word_ids(batch_index=row) == theirs.word_ids(batch_index=row)
+        assert ours.sequence_ids(row) == theirs.sequence_ids(row)
+        for token in range(len(ours.input_ids[row])):
+            assert ours.token_to_chars(row, token) == theirs.token_to_chars(row, token)
+            assert ours.token_to_word(row, token) == theirs.token_to_word(row, token)
+            assert ours.token_to_sequence(row, token) == theirs.encodings[row].token_to_sequence(token)
+        for sequence in (0, 1):
+            for at in range(len(texts[sequence][row])):
+                for method in ("char_to_token", "char_to_word", "word_to_tokens"):
+                    expected = getattr(theirs.encodings[row], method)(at, sequence)
+                    assert getattr(ours, method)(row, at, sequence) == expected
+
+
+def test_the_first_row_may_go_unnamed(tiny: BertTokenizer) -> None:
+    encoding = tiny("hello worlds")
+    assert encoding.char_to_token(6) == encoding.char_to_token(0, 6) == 2
+    assert encoding.token_to_chars(2) == (6, 11)
+    assert encoding.token_to_chars(2).start == 6  # pyright: ignore[reportOptionalMemberAccess]
+    assert encoding.token_to_chars(0) is None
+    assert encoding.word_to_tokens(1) == encoding.word_to_tokens(0, 1) == (2, 4)
+    assert encoding.word_to_chars(1) == (6, 12)
+    assert encoding.word_to_chars(7) is encoding.word_to_tokens(7) is encoding.char_to_token(5) is None
+    assert encoding.token_to_word(-2) == encoding.token_to_word(3) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda it: it.tokens(2), "there is no row 2; the encoding has 1"),
+        (lambda it: it.token_to_chars(9), "there is no token 9; row 0 has 3"),
+        (lambda it: it.char_to_token(-1), "there is no character -1; positions start at 0"),
+        (lambda it: it.word_to_tokens(0, -1), "there is no word -1; positions start at 0"),
+        (lambda it: BatchEncoding({"input_ids": [1]}).tokens(), "this encoding was not made from texts"),
+    ],
+)
+def test_positions_that_there_are_not(call: Any, message: str, tiny: BertTokenizer) -> None:
+    with pytest.raises(InputError) as caught:
+        call(tiny("hello"))
+    assert str(caught.value).startswith(message)

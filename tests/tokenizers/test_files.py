@@ -1,6 +1,9 @@
 """Files that tokenizers are kept in: their forms, and what is wrong with broken ones."""
 
+import contextlib
 import json
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ def test_a_git_lfs_pointer_is_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("token", [{"lstrip": True}, {"content": 3}, 5, ["[PAD]"]])
 def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
-    refuses(write_vocabulary(tmp_path, pad_token=token), FileFormatError, "pad_token is .*; expected a text")
+    refuses(write_vocabulary(tmp_path, pad_token=token), FileFormatError, "pad_token in .* is .*; expected a text")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,7 @@ def test_a_special_token_that_is_no_text(token: Any, tmp_path: Path) -> None:
         ("[]", "should hold a JSON object, and holds a list"),
         ("{}", "is not a tokenizer"),
         ('{"version": "1.0", "model": {"type": "Unheard"}}', "is not a tokenizer"),
-        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "is not a tokenizer"),
+        ('{"version": "1.0", "model": {"type": "WordPiece", "vocab": {"a": -1}}}', "gives 'a' the id -1; expected a"),
         ("[" * 100_000, "is not valid JSON"),
     ],
     ids=["empty", "cut off", "list", "object", "unknown model", "negative id", "nested too deep"],
@@ -161,3 +164,104 @@ def test_lines_of_merges_may_end_as_they_like(ending: str, folders: dict[str, Pa
     (tmp_path / "merges.txt").write_bytes(((ending or "\n").join(lines) + ending).encode())
     expected = GPT2Tokenizer.from_pretrained(folders["gpt2 files"])
     assert GPT2Tokenizer.from_pretrained(tmp_path)("Hello world").input_ids == expected("Hello world").input_ids
+
+
+# -- files that the library itself fails on, or reads as something else -----------------------------------------------
+
+
+def written(folder: Path, name: str, change: Any) -> Path:
+    """Write a tokenizer.json of a kind, changed."""
+    kind = BY_NAME[name]
+    kind.cls.from_pretrained(kind.write(folder)).save_pretrained(folder)
+    state = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    change(state)
+    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    return folder
+
+
+def token(text: str, number: Any) -> dict[str, Any]:
+    flags = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
+    return {"id": number, "content": text, "special": True, **flags}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda it: it["post_processor"].update(special_tokens={}),
+            "is not a tokenizer: the tokenizers library stopped",
+        ),
+        (lambda it: it["model"]["vocab"].update(zz=2**31), "gives 'zz' the id 2147483648; ids up to 16777215 are"),
+        (lambda it: it["added_tokens"].append(token("zz", 2**31)), "gives 'zz' the id 2147483648; ids up to 16777215"),
+        (lambda it: it["added_tokens"].append(token("zz", -1)), "gives 'zz' the id -1; expected a whole number"),
+        (
+            lambda it: it["added_tokens"].append(token("zz", "9")),
+            "gives 'zz' the id '9'; expected a whole number from 0",
+        ),
+        (lambda it: it["model"]["vocab"].update({"\ud800": 90}), "is not a tokenizer: "),
+        (lambda it: it.update(decoder={"type": "Unheard"}), "is not a tokenizer: "),
+    ],
+)
+def test_a_tokenizer_file_that_the_library_fails_on(change: Any, message: str, tmp_path: Path) -> None:
+    refuses(written(tmp_path, "bert", change), FileFormatError, message)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2 json", "llama 2"])
+def test_added_tokens_have_the_ids_that_the_file_gives_them(name: str, tmp_path: Path) -> None:
+    """The library numbers them itself."""
+    folder = written(tmp_path, name, lambda it: it["added_tokens"].append(token("<far>", 900)))
+    tokenizer = BY_NAME[name].cls.from_pretrained(folder)
+    assert 900 in tokenizer("a <far>").input_ids
+    assert (tokenizer.convert_tokens_to_ids("<far>"), len(tokenizer)) == (900, 901)
+    assert tokenizer.decode([900], skip_special_tokens=True) == ""
+    assert tokenizer.add_tokens("next") == 1
+    assert tokenizer.convert_tokens_to_ids("next") == 901
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = BY_NAME[name].cls.from_pretrained(tmp_path / "saved")
+    assert again("a <far> next").input_ids == tokenizer("a <far> next").input_ids
+
+
+def test_a_random_tokenizer_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    """Values of all types, in all places."""
+    values: list[Any] = [None, True, -1, 0, 2**31, 2**63, 1.5, "", "\ud800", "x" * 99, [], {}, ["a"], {"type": "BPE"}]
+    choose = random.Random(0)
+    for name in ("bert", "llama 3"):
+        written(tmp_path, name, lambda it: None)
+        content = (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+        places = [it for it in walk(json.loads(content)) if it[:2] != ("model", "vocab") or choose.random() < 0.05]
+        for place in choose.sample(places, min(60, len(places))):
+            state = json.loads(content)
+            holder = state
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = choose.choice(values)
+            (tmp_path / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+            with contextlib.suppress(ModelOutputsError):
+                tokenizer = PreTrainedTokenizer.from_pretrained(tmp_path)
+                tokenizer.decode(tokenizer("hello \u2603 a").input_ids)
+                tokenizer.save_pretrained(tmp_path / "saved")
+
+
+def walk(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*place, key)
+        yield from walk(inner, (*place, key))
+
+
+def test_all_files_are_saved_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = BertTokenizer.from_pretrained(write_vocabulary(tmp_path / "first"))
+    first.save_pretrained(tmp_path / "saved")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    other = BertTokenizer.from_pretrained(write_vocabulary(tmp_path / "second", [*VOCABULARY, "other"]))
+    write = Path.write_text
+
+    def fail(path: Path, *content: Any, **options: Any) -> int:
+        if "tokenizer_config" in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, *content, **options)
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        other.save_pretrained(tmp_path / "saved")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before

@@ -70,7 +70,10 @@ def test_tokens_that_the_vocabulary_lacks_cannot_be_set(folders: dict[str, Path]
     tokenizer = GPT2Tokenizer.from_pretrained(folders["gpt2 json"])
     with pytest.raises(InputError) as caught:
         tokenizer.pad_token = "[PAD]"
-    assert str(caught.value) == "pad_token is '[PAD]', which is not in the vocabulary; set it to a token that is"
+    assert str(caught.value) == (
+        "pad_token is '[PAD]', which is not in the vocabulary; set it to a token that is, "
+        "or add it with add_special_tokens and resize the model's embeddings"
+    )
     with pytest.raises(InputError, match=r"^pad_token is 5, which is not in the vocabulary"):
         tokenizer.pad_token = 5  # pyright: ignore[reportAttributeAccessIssue]
     for wrong in (9999, -1, 2**40):

@@ -185,10 +185,10 @@ class Counting(LlamaTokenizer):
 
     decoded = 0
 
-    def decode(self, ids: Any, *, skip_special_tokens: bool = False) -> str:
-        numbers = list(ids)
+    def decode(self, token_ids: Any, *options: Any, **named: Any) -> str:
+        numbers = list(token_ids)
         self.decoded += len(numbers)
-        return super().decode(numbers, skip_special_tokens=skip_special_tokens)
+        return super().decode(numbers, *options, **named)
 
 
 @pytest.mark.parametrize("name", ["llama 2", "llama 3"])

@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ from modeloutputs.torch.attention import (
     is_unmasked,
     rotary_cos_sin,
 )
-from modeloutputs.torch.results import as_result
+from modeloutputs.torch.results import Made, result_of
 
 from ..support.torch_stacks import FREQUENCIES, rotated
 from .tiny import padded_mask, randomise, states
@@ -312,6 +312,7 @@ class Context:
     past: tuple[Tensor, Tensor] | None = None
     cross: tuple[Tensor, Tensor] | None = None
     has_cache: bool = True
+    made: Made = field(default_factory=list)
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return (key, value) if self.past is None else (cat([self.past[0], key], 2), cat([self.past[1], value], 2))
@@ -321,7 +322,7 @@ class Context:
 
 
 def called(module: Attention, hidden: Tensor, context: Context, with_weights: bool = False) -> AttentionResult:
-    return as_result(AttentionResult, module(hidden, context, with_weights))
+    return result_of(AttentionResult, context.made, module, hidden, context, with_weights)
 
 
 NAMES = {"query": "q", "key": "k", "value": "v", "output": "out"}
@@ -386,10 +387,10 @@ def test_packed_projections_compute_the_same_and_stay_parameters() -> None:
 
 def test_attention_appends_to_the_past_and_leaves_it() -> None:
     module, hidden = made(), states(ROWS, QUERIES, HIDDEN)
-    whole, _, (key, value) = module(hidden, Context(AttentionMask(causal=True)))
+    whole, _, (key, value) = called(module, hidden, Context(AttentionMask(causal=True)), False)
     past = (key[:, :, :3].clone(), value[:, :, :3].clone())
     before = tuple(tensor.clone() for tensor in past)
-    last, _, kept = module(hidden[:, 3:], Context(past=past))
+    last, _, kept = called(module, hidden[:, 3:], Context(past=past), False)
     torch.testing.assert_close(last, whole[:, 3:])
     torch.testing.assert_close(kept, (key, value))
     assert all(torch.equal(a, b) for a, b in zip(past, before, strict=True))

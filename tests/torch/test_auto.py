@@ -58,3 +58,8 @@ def test_a_checkpoint_of_another_head_is_read_with_a_warning(tmp_path: Path):
 def test_a_folder_without_a_configuration(tmp_path: Path):
     with pytest.raises(CheckpointNotFoundError, match=r"has no config\.json"):
         load_language_model(tmp_path)
+
+
+def test_a_subfolder(tmp_path: Path):
+    model_of("GPT2LMHeadModel").save_pretrained(tmp_path / "model")
+    assert type(load_language_model(tmp_path, subfolder="model")) is ours.GPT2LMHeadModel

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def test_bart_goes_on_from_a_prompt_of_its_own(settings: dict[str, Any]):
 def test_forced_tokens_come(settings: dict[str, Any], new: int, monkeypatch: pytest.MonkeyPatch):
     generator = BY_ID["BartForConditionalGeneration"]
     pair = generator.pair(forced_eos_token_id=55, eos_token_id=55)
-    monkeypatch.setitem(pair[0].token_ids, "forced_bos_token_id", 44)
+    monkeypatch.setattr(pair[0].generation_config, "forced_bos_token_id", 44)
     monkeypatch.setattr(pair[1].generation_config, "forced_bos_token_id", 44)
     found = assert_same_as_peer(generator, generator.inputs(), pair, **settings, max_new_tokens=new)
     assert (found.sequences[:, 1] == (55 if new == 1 else 44)).all()
@@ -363,6 +364,40 @@ def test_on_tokens_is_called_at_each_step():
     assert torch.tensor(seen).T.tolist() == found.sequences[:, 5:].tolist()
 
 
+class Recorder:
+    """A streamer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def put(self, value: Tensor) -> None:
+        self.seen.append(value.tolist())
+
+    def end(self) -> None:
+        self.seen.append("end")
+
+
+@pytest.mark.parametrize("name", EVERY_SETTING)
+def test_streamers_are_given_what_the_peer_gives_them(name: str):
+    generator, recorders = BY_ID[name], (Recorder(), Recorder())
+    for model, recorder in zip(generator.pair(), recorders, strict=True):
+        options = {"eos_token_id": MANY_ENDS, "pad_token_id": 3, "max_new_tokens": 8}
+        model.generate(**generator.inputs(), **options, streamer=recorder)
+    assert recorders[0].seen == recorders[1].seen
+    assert recorders[0].seen[-1] == "end"
+
+
+def test_a_streamer_ends_whatever_happens():
+    def fail(_: Tensor) -> None:
+        raise KeyError("x")
+
+    model, recorder = model_of("GPT2LMHeadModel"), Recorder()
+    with pytest.raises(KeyError):
+        model.generate(token_ids(1, 5), streamer=recorder, on_tokens=fail)
+    assert recorder.seen[0] == token_ids(1, 5).tolist()
+    assert recorder.seen[-1] == "end"
+
+
 # -- what it leaves alone ---------------------------------------------------------------------------------------------
 
 
@@ -422,6 +457,38 @@ def test_flags_of_the_configuration_do_not_disturb():
     assert model.generate(ids, max_new_tokens=3, output_hidden_states=True) == expected
 
 
+def test_sequences_alone_where_the_peers_flag_says_so():
+    model, ids = model_of("GPT2LMHeadModel"), token_ids(2, 5)
+    found = model.generate(ids, max_new_tokens=3, return_dict_in_generate=False)
+    assert torch.equal(found, model.generate(ids, max_new_tokens=3, return_dict_in_generate=True).sequences)
+
+
+def test_arguments_of_one_call_for_libraries_that_wrap_it():
+    model, ids = model_of("GPT2LMHeadModel"), token_ids(2, 5)
+    cache = model(ids[:, :3], use_cache=True).past_key_values
+    found = model.prepare_inputs_for_generation(ids, past_key_values=cache, attention_mask=None, use_cache=True)
+    assert torch.equal(found["input_ids"], ids[:, 3:])
+    assert torch.allclose(model(**found).logits, model(ids).logits[:, 3:], atol=1e-5)
+    encoded = model_of("BartForConditionalGeneration").prepare_inputs_for_generation(ids, encoder_outputs=5)
+    assert torch.equal(encoded["decoder_input_ids"], ids)
+    assert encoded["encoder_outputs"] == 5
+
+
+def test_peft_generates_with_an_adapter_of_its_kind_for_language_models():
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    ids, settings = token_ids(2, 5), {"max_new_tokens": 4, "eos_token_id": ()}
+    plain = model_of("LlamaForCausalLM").generate(ids, **settings)
+    config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], r=2, init_lora_weights=False)
+    torch.manual_seed(0)
+    adapted = peft.get_peft_model(model_of("LlamaForCausalLM"), config).eval()
+    found = adapted.generate(input_ids=ids, **settings, output_scores=True)
+    logits = adapted(found.sequences).logits[:, 4:-1].detach()
+    torch.testing.assert_close(found.scores, logits, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(logits, model_of("LlamaForCausalLM")(found.sequences).logits[:, 4:-1])
+    with adapted.disable_adapter():
+        assert torch.equal(adapted.generate(input_ids=ids, **settings).sequences, plain.sequences)
+
+
 # -- how much ---------------------------------------------------------------------------------------------------------
 
 
@@ -444,23 +511,28 @@ def test_as_many_as_there_is_room_for_by_default():
 # -- special tokens of checkpoints ------------------------------------------------------------------------------------
 
 
-def test_special_tokens_are_read_and_kept_and_nothing_else(tmp_path: Path):
+def test_special_tokens_are_used_and_all_other_settings_kept(tmp_path: Path):
     folder, again, plain = tmp_path / "one", tmp_path / "two", model_of("GPT2LMHeadModel")
     plain.save_pretrained(folder)
     assert not (folder / "generation_config.json").exists()
     ids = token_ids(3, 5)
     ends = plain.generate(ids, max_new_tokens=9, eos_token_id=()).sequences[:, 6].tolist()
     said = {"eos_token_id": ends, "pad_token_id": 3, "do_sample": True, "num_beams": 4, "max_length": 6}
-    (folder / "generation_config.json").write_text(json.dumps({**said, "bos_token_id": None}))
+    said |= {"bos_token_id": None, "no_repeat_ngram_size": 3, "made_up": [1.5], "transformers_version": "4.31.0"}
+    (folder / "generation_config.json").write_text(json.dumps(said))
     model = GPT2LMHeadModel.from_pretrained(folder)
-    assert model.token_ids == {"eos_token_id": ends, "pad_token_id": 3}
+    assert model.generation_config.to_dict() == said
     found = model.generate(ids, max_new_tokens=9)
     explicit = plain.generate(ids, max_new_tokens=9, eos_token_id=ends, pad_token_id=3)
     assert torch.equal(found.sequences, explicit.sequences)
     assert found.sequences.shape[1] <= 7
     assert torch.equal(model.generate(ids, max_new_tokens=9).sequences, found.sequences)  # nothing is sampled
+    early = plain.generate(ids, max_length=6, eos_token_id=ends, pad_token_id=3, num_beams=4, no_repeat_ngram_size=3)
+    with pytest.warns(UserWarning, match="generation_config sets made_up"):  # not sampled, though the file says so
+        asked = model.generate(ids, generation_config=folder, do_sample=False)
+    assert torch.equal(asked.sequences, early.sequences)
     model.save_pretrained(again)
-    assert json.loads((again / "generation_config.json").read_text()) == {"eos_token_id": ends, "pad_token_id": 3}
+    assert json.loads((again / "generation_config.json").read_text()) == said
 
 
 def test_the_peer_reads_the_special_tokens_that_we_keep(tmp_path: Path):
@@ -475,7 +547,31 @@ def test_the_peer_reads_the_special_tokens_that_we_keep(tmp_path: Path):
     assert_same_as_peer(generator, generator.inputs(), (mine, peer), pad_token_id=3)
     peer.generation_config.eos_token_id = [11, 12]
     peer.save_pretrained(tmp_path / "theirs")
-    assert LlamaForCausalLM.from_pretrained(tmp_path / "theirs").token_ids["eos_token_id"] == [11, 12]
+    assert LlamaForCausalLM.from_pretrained(tmp_path / "theirs").generation_config.eos_token_id == [11, 12]
+
+
+def test_settings_of_the_model_that_were_set_in_python_count():
+    model, ids = model_of("GPT2LMHeadModel"), token_ids(2, 5)
+    model.generation_config.max_new_tokens = 4
+    model.generation_config.eos_token_id = -1
+    assert model.generate(ids).sequences.shape == (2, 9)
+    assert model.generate(ids, max_new_tokens=2).sequences.shape == (2, 7)
+    copied = copy.deepcopy(model)
+    copied.generation_config = {"num_beams": 3, "max_new_tokens": 3}
+    assert copied.generate(ids).sequences_scores is not None
+    assert model.generation_config.num_beams is None
+    copied.generation_config = None
+    assert copied.generation_config.to_dict() == {}
+
+
+def test_the_peer_loads_the_settings_that_we_save(tmp_path: Path):
+    model = BY_ID["GPT2LMHeadModel"].pair()[0]
+    model.save_pretrained(tmp_path)
+    said = {"num_beams": 4, "no_repeat_ngram_size": 3, "early_stopping": True, "eos_token_id": [7, 9]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    GPT2LMHeadModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    config = peer_class("GPT2LMHeadModel").from_pretrained(tmp_path / "again").generation_config
+    assert {name: getattr(config, name) for name in said} == said
 
 
 def test_a_corrupt_file_is_refused_when_it_is_read(tmp_path: Path):
@@ -490,7 +586,6 @@ def test_a_corrupt_file_is_refused_when_it_is_read(tmp_path: Path):
 IDS, TWO = token_ids(1, 5), token_ids(2, 5)
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"input_ids": IDS, "num_beam": 2}, "no option 'num_beam'; did you mean 'num_beams'?"),
-    "no prompt": ({}, "input_ids was not passed"),
     "empty": ({"input_ids": IDS[:, :0]}, r"the prompt has shape \(1, 0\); expected at least one row and one token"),
     "no rows": ({"input_ids": IDS[:0]}, r"the prompt has shape \(0, 5\)"),
     "flat": ({"input_ids": IDS[0]}, r"input_ids has shape \(5,\); expected \(batch, seq\)"),
@@ -502,6 +597,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "attention_mask masks a whole prompt",
     ),
     "full": ({"input_ids": token_ids(1, 41)}, "a prompt of 41 and 1 new tokens exceed .* of 40; shorten"),
+    "streamer": ({"input_ids": IDS, "num_beams": 2, "streamer": Recorder()}, "streamer was passed with num_beams > 1"),
+    "length": (
+        {"input_ids": IDS, "max_length": 5},
+        "max_length is 5, and the prompt has 5 positions",
+    ),
+    "far": ({"input_ids": IDS, "max_length": 50}, "a prompt of 5 and 45 new tokens exceed .* of 40; shorten"),
+    "words": ({"input_ids": IDS, "bad_words_ids": [[1, 99]]}, "bad_words_ids is 99; expected 0 to 98"),
+    "suppressed": ({"input_ids": IDS, "suppress_tokens": [-1]}, "suppress_tokens is -1; expected 0 to 98"),
+    "nothing left": ({"input_ids": IDS, "suppress_tokens": list(range(99))}, "suppress_tokens holds the whole vocab"),
+    "forced": ({"input_ids": IDS, "forced_eos_token_id": 99}, "forced_eos_token_id is 99; expected 0 to 98"),
+    "groups": ({"input_ids": IDS, "num_beam_groups": 2}, "num_beam_groups is 2, but groups of beams are not searched"),
     "on_tokens": ({"input_ids": IDS, "num_beams": 2, "on_tokens": print}, "on_tokens was passed with num_beams > 1"),
     "decoder's": ({"input_ids": IDS, "decoder_input_ids": IDS}, "GPT2LMHeadModel takes no decoder_input_ids"),
     "no cross-attention": ({"input_ids": IDS, "encoder_hidden_states": states(1, 3)}, "takes no encoder_hidden_states"),
@@ -539,7 +645,6 @@ def test_encoder_decoders_refuse_what_they_have_no_use_for():
 
 
 BART_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "neither input_ids nor inputs_embeds was passed"),
     "mask": ({"input_ids": IDS, "attention_mask": torch.ones(1, 4)}, r"attention mask has shape \(1, 4\)"),
     "rows": ({"input_ids": TWO, "decoder_input_ids": IDS}, "has 1 rows, the encoder's states 2"),
     "flat": ({"input_ids": IDS, "decoder_input_ids": IDS[0]}, r"has shape \(5,\); expected \(batch, seq\)"),

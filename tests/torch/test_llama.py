@@ -3,6 +3,7 @@
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 from modeloutputs import InputError
 from modeloutputs.torch import LlamaConfig, LlamaForCausalLM, LlamaModel
 
+from .peer import peer_class
 from .tiny import BY_NAME, LLAMA3, LLAMA_SIZES, padded_mask, states, token_ids
 
 BASE, LM = BY_NAME["LlamaModel"], BY_NAME["LlamaForCausalLM"]
@@ -123,6 +125,61 @@ def test_heads_that_share_a_key_attend_alike_with_weights_and_without() -> None:
     close(model(ids[:, 5:], **step).logits, model(ids[:, 5:], **step, output_attentions=True).logits)
 
 
+# -- contexts that are stretched, and rows beyond them ----------------------------------------------------------------
+
+LONG = {"short_factor": [1.0, 1.1, 1.3, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
+SCALINGS: dict[str, Any] = {
+    "default": None,
+    "linear": {"rope_type": "linear", "factor": 2.0},
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10},
+    "longrope": {"rope_type": "longrope", "original_max_position_embeddings": 10, **LONG},
+    "llama3": LLAMA3,
+}
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:a row is longer")
+@pytest.mark.parametrize("length", [8, 30, 60])
+@pytest.mark.parametrize("name", SCALINGS)
+def test_stretched_contexts_are_the_peers(name: str, length: int) -> None:
+    model = LM.model(rope_scaling=SCALINGS[name])
+    peer = peer_class("LlamaForCausalLM")(peer_class("LlamaConfig")(**LLAMA_SIZES, rope_scaling=SCALINGS[name])).eval()
+    peer.load_state_dict(model.state_dict())
+    ids = token_ids(2, length)
+    close(model(ids).logits, peer(ids).logits, 2e-5)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:a row is longer")
+@pytest.mark.parametrize("name", ["dynamic", "longrope"])
+def test_each_row_is_stretched_by_its_own_length(name: str) -> None:
+    model, ids = LM.model(rope_scaling=SCALINGS[name]), token_ids(2, 50)
+    alone = model(ids[1:, :9]).logits[0]
+    for side, kept in (("right", slice(0, 9)), ("left", slice(41, 50))):
+        padded = ids.clone()
+        padded[1, kept] = ids[1, :9]
+        close(model(padded, padded_mask((50, 9), side, 50)).logits[1, kept], alone)
+    positions = torch.arange(50)[None]
+    close(model(ids, position_ids=positions).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize(("name", "length"), [("default", 40), ("linear", 80)])
+def test_rows_beyond_the_context_are_computed_with_a_warning(name: str, length: int) -> None:
+    model = LM.model(rope_scaling=SCALINGS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(token_ids(1, length))
+    with pytest.warns(UserWarning, match=f"a row is longer than the {length} positions that this model is made for"):
+        model(token_ids(1, length + 1))
+
+
+@pytest.mark.filterwarnings("ignore:a row is longer")
+def test_generation_goes_on_beyond_the_context() -> None:
+    output = LM.model().generate(token_ids(1, 38), max_new_tokens=5, eos_token_id=())
+    assert output.sequences.shape == (1, 43)
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -132,9 +189,7 @@ def held(heads: int = 2, width: int = 8, tensors: int = 2, length: int = 3) -> A
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "ids outside the vocabulary": ({"input_ids": IDS + 99}, "input_ids ranges from"),
-    "too long": ({"input_ids": token_ids(2, 41)}, "41 positions exceed the model's max_position_embeddings of 40"),
-    "too long with the cache": ({"past_key_values": held(length=36)}, "5 positions after 36 cached ones"),
-    "positions beyond": ({"position_ids": torch.full((2, 5), 40)}, "position_ids ranges from 40 to 40"),
+    "positions beyond": ({"position_ids": torch.full((2, 5), 2**24)}, "position_ids ranges from 16777216 to 16777216"),
     "a mask of another shape": ({"attention_mask": torch.ones(3, 5)}, "attention mask has shape"),
     "an added mask": ({"attention_mask": torch.full((2, 1, 5, 5), -1e9)}, "attention mask has negative values"),
     "a cache of ungrouped heads": ({"past_key_values": held(heads=4)}, r"has shape \(2, 4, 3, 8\); expected \(2, 2, 3"),

@@ -3,6 +3,7 @@
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +140,29 @@ def test_regression_takes_one_value_a_row_as_a_vector_or_a_column() -> None:
     expected = ((scores[:, 0] - wanted) ** 2).mean()
     torch.testing.assert_close(losses.regression_loss(scores, wanted), expected)
     torch.testing.assert_close(losses.regression_loss(scores, wanted[:, None]), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"), [(1, [0, 3, -100]), (1, [[0], [3], [5]]), (2, [[0, 1], [3, 2], [5, 4]])]
+)
+@pytest.mark.parametrize("configured", [None, "regression"])
+def test_integers_are_regressed_to_as_the_peer_does(columns: int, wanted: list[Any], configured: str | None) -> None:
+    peer = pytest.importorskip("transformers.loss.loss_utils", reason="transformers is not installed")
+    scores, numbers = logits(3, columns), torch.tensor(wanted)
+    if configured is None and columns > 1:
+        with pytest.raises(InputError, match=r"labels are torch\.int64"):
+            losses.sequence_classification_loss(scores, numbers, configured)
+        return
+    config = SimpleNamespace(num_labels=columns, problem_type=configured)
+    expected = peer.ForSequenceClassificationLoss(numbers, scores, config)
+    torch.testing.assert_close(losses.sequence_classification_loss(scores, numbers, configured), expected)
+
+
+@pytest.mark.parametrize("wanted", [[0, 1], "01"])
+def test_labels_that_are_no_tensor_are_refused(wanted: Any) -> None:
+    for loss in (losses.cross_entropy, losses.multi_label_loss, losses.regression_loss, losses.causal_lm_loss):
+        with pytest.raises(InputError, match=r"labels is .*; expected a torch.Tensor"):
+            loss(logits(2, 2), wanted)
 
 
 def test_regression_ignores_no_value() -> None:

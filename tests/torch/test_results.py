@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from modeloutputs import InputError
-from modeloutputs.torch.results import as_result, trimmed
+from modeloutputs.torch.results import Made, as_result, finished, result_of, trimmed
 
 
 class Pair(NamedTuple):
@@ -32,7 +32,42 @@ def test_plain_tuples_are_named_and_completed(value: tuple[Any, ...]) -> None:
     assert found == (1, None)
 
 
-@pytest.mark.parametrize("value", [torch.zeros(2), None, (), (1, 2, 3), [1, 2]])
+@pytest.mark.parametrize("value", [None, (), (1, 2, 3), [1, 2]])
 def test_anything_else_is_refused_in_one_line(value: Any) -> None:
-    with pytest.raises(InputError, match=r"returned a \w+; expected a tuple \(first, second\)"):
+    with pytest.raises(InputError, match=r"returned a \w+; expected the states, or a tuple \(first, second\)"):
         as_result(Pair, value)
+
+
+STATES, STEERED = torch.zeros(2), torch.ones(2)
+
+
+class Triple(NamedTuple):
+    first: Any
+    second: Any = None
+    third: Any = None
+
+
+@pytest.mark.parametrize(
+    ("put", "expected"),
+    [
+        (lambda result: result, (STATES, "weights", "present")),
+        (lambda result: STEERED, (STEERED, "weights", "present")),
+        (lambda result: (STEERED,), (STEERED, "weights", "present")),
+        (lambda result: (STEERED, "other"), (STEERED, "other", "present")),
+        (lambda result: (STEERED, None, "other"), (STEERED, "weights", "other")),
+        (lambda result: result[1:], ("weights", "weights", "present")),
+    ],
+)
+def test_what_a_hook_leaves_out_is_what_the_module_made(put: Any, expected: tuple[Any, ...]) -> None:
+    made: Made = [("of another module",)]
+    found = result_of(Triple, made, lambda: put(finished(made, STATES, "weights", beside=("present",))))
+    assert type(found) is Triple
+    assert found[0] is expected[0]
+    assert found[1:] == expected[1:]
+    assert made == [("of another module",)]
+
+
+def test_states_alone_are_not_noted() -> None:
+    made: Made = []
+    assert result_of(Triple, made, lambda: finished(made, "states", None, beside=(None,))) == ("states", None, None)
+    assert made == []

@@ -4,6 +4,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -14,10 +15,14 @@ from torch import Tensor
 
 from modeloutputs.torch import GPT2LMHeadModel
 from modeloutputs.torch.sampling import (
+    exclude,
     force_tokens,
+    keep_epsilon,
+    keep_eta,
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
     penalise_repetition,
     sample_token,
 )
@@ -107,6 +112,37 @@ def test_min_p_of_1_keeps_at_least_one_token():
     assert keep_min_p(torch.tensor([[1.0, 3.0, 2.0]]), 1.0).tolist() == [[float("-inf"), 3.0, float("-inf")]]
 
 
+@CHECKED
+@given(rows_of(distinct), st.floats(0.05, 0.99))
+def test_typical(scores: Tensor, mass: float):
+    assert_same(keep_typical(scores, mass), peers(scores, tokens_for(scores), ("TypicalLogitsWarper", mass)))
+
+
+@CHECKED
+@given(rows_of(tied), st.floats(0.001, 0.9))
+def test_cutoffs(scores: Tensor, cutoff: float):
+    assert_same(keep_epsilon(scores, cutoff), peers(scores, tokens_for(scores), ("EpsilonLogitsWarper", cutoff)))
+    assert_same(keep_eta(scores, cutoff), peers(scores, tokens_for(scores), ("EtaLogitsWarper", cutoff)))
+
+
+def test_what_is_excluded_already_stays_so():
+    """And is no information: its probability is 0, whatever filter looks at it."""
+    scores = torch.tensor([[2.0, float("-inf"), 1.0, 0.0, float("-inf")]])
+    for keep in (keep_typical, keep_epsilon, keep_eta):
+        found = keep(scores, 0.5)
+        assert not found.isnan().any()
+        assert found.isneginf()[0, [1, 4]].all()
+        assert not found.isneginf().all()
+
+
+def test_excluding():
+    scores = torch.zeros(2, 4)
+    rows = exclude(scores, np.array([0, 0, 1]), np.array([1, 1, 3]))
+    assert rows.isneginf().tolist() == [[False, True, False, False], [False, False, False, True]]
+    assert exclude(scores, None, np.array([2])).isneginf().tolist() == [[False, False, True, False]] * 2
+    assert torch.equal(exclude(scores, np.array([], dtype=np.int64), np.array([], dtype=np.int64)), scores)
+
+
 def test_forcing():
     found = force_tokens(torch.randn(2, 4), [1, 3])
     assert found.softmax(-1).tolist() == [[0.0, 0.5, 0.0, 0.5]] * 2
@@ -127,6 +163,9 @@ def test_as_many_are_kept_as_beams_need(scores: Tensor, least: int):
         (keep_top_k, "TopKLogitsWarper", 2),
         (keep_top_p, "TopPLogitsWarper", 0.2),
         (keep_min_p, "MinPLogitsWarper", 0.9),
+        (keep_typical, "TypicalLogitsWarper", 0.2),
+        (keep_epsilon, "EpsilonLogitsWarper", 0.4),
+        (keep_eta, "EtaLogitsWarper", 0.6),
     )
     for keep, name, value in cases:
         expected = peer_class(name)(value, min_tokens_to_keep=least)(tokens_for(scores), scores)
@@ -141,6 +180,11 @@ def test_scores_passed_in_stay_as_they_are():
         keep_top_k(scores, 2),
         keep_top_p(scores, 0.3),
         keep_min_p(scores, 0.3),
+        keep_typical(scores, 0.3),
+        keep_epsilon(scores, 0.3),
+        keep_eta(scores, 0.3),
+        exclude(scores, None, np.array([1])),
+        exclude(scores, np.array([0]), np.array([1])),
         force_tokens(scores, [1]),
     ):
         assert not torch.equal(changed, scores)

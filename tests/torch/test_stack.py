@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from modeloutputs import InputError
 from modeloutputs.torch.attention import rotary_cos_sin
 from modeloutputs.torch.cache import Cache
+from modeloutputs.torch.checkpointing import Checkpointing
 from modeloutputs.torch.inputs import positions_from_mask
 from modeloutputs.torch.outputs import BaseModelOutput, BaseModelOutputWithPast, Seq2SeqModelOutput
 from modeloutputs.torch.stack import Stack, StackResult
@@ -448,7 +449,7 @@ def test_gradient_checkpointing_changes_no_gradient(settings: dict[str, Any]) ->
     found = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        result = everything(stack, hidden, rotary=rotary, gradient_checkpointing=checkpointing)
+        result = everything(stack, hidden, rotary=rotary, checkpointing=Checkpointing() if checkpointing else None)
         objective = result.last_hidden_state.square().sum() + sum(state.sum() for state in result.hidden_states)
         found.append(torch.autograd.grad(objective, list(stack.parameters())))
     close(*found)

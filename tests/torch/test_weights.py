@@ -386,7 +386,7 @@ def test_tensors_that_share_memory_in_an_older_file_do_not_share_it_here(tmp_pat
     [
         ([torch.zeros(1)], "list"),
         (torch.zeros(1), "Tensor"),
-        ({"model": {"w": torch.zeros(1)}}, "dict"),
+        ({"weights": {"w": torch.zeros(1)}}, "dict"),
         ({0: torch.zeros(1)}, "dict"),
         ({"w": 3}, "dict"),
         (None, "NoneType"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CheckpointError
-from ..files.checkpoints import read_json
+from ..files.folders import check_folder
 
 __all__ = ["language_model_of"]
 
@@ -27,9 +27,11 @@ def language_model_of(folder: Path) -> tuple[str, dict[str, Any]]:
     """Return the class name of a checkpoint's language model, and the settings that it needs.
 
     Raises:
-        CheckpointError: config.json has no `model_type`, or one without a language model here.
+        CheckpointError: config.json has no `model_type`, or the folder is none that models can be loaded from.
         CheckpointNotFoundError: there is no config.json.
         FileFormatError: it is corrupt.
+
+    See `check_folder`, which looks at the folder.
 
     Examples:
         >>> import json, tempfile
@@ -38,15 +40,10 @@ def language_model_of(folder: Path) -> tuple[str, dict[str, Any]]:
         >>> language_model_of(folder)
         ('GPT2LMHeadModel', {})
     """
-    config = read_json(folder / "config.json")
+    config = check_folder(folder)
     model_type = config.get("model_type")
-    if not isinstance(model_type, str):
+    if not model_type:
         raise CheckpointError(f"{str(folder)!r} has no model_type in config.json; load it with its own class")
-    if model_type not in _BY_MODEL_TYPE:
-        raise CheckpointError(
-            f"{str(folder)!r} has model_type {model_type!r}, which has no language model here; "
-            f"expected one of {', '.join(_BY_MODEL_TYPE)}"
-        )
     name = _named_architecture(model_type, config.get("architectures")) or _BY_MODEL_TYPE[model_type]
     return name, dict(_REQUIRED_SETTINGS.get(name, {}))
 

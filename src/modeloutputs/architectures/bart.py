@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from .config import Alias, Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .setting_checks import MAX_LAYERS, MAX_WIDTH
 from .weights import WeightNames
 
 __all__ = [
@@ -122,6 +123,8 @@ class BartConfig(Config):
             "vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "encoder_attention_heads",
             "encoder_ffn_dim", "decoder_layers", "decoder_attention_heads", "decoder_ffn_dim",
         )  # fmt: skip
+        self.require_positive("d_model", "encoder_ffn_dim", "decoder_ffn_dim", most=MAX_WIDTH)
+        self.require_positive("encoder_layers", "decoder_layers", most=MAX_LAYERS)
         self.require_rate(
             "dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "encoder_layerdrop",
             "decoder_layerdrop",

@@ -6,6 +6,7 @@ from typing import ClassVar
 from ..errors import InputError
 from .config import Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .setting_checks import MAX_LAYERS, MAX_WIDTH, shown
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "BertConfig", "layer_settings"]
@@ -70,12 +71,14 @@ class BertConfig(Config):
             "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
             "max_position_embeddings", "type_vocab_size",
         )  # fmt: skip
+        self.require_positive("hidden_size", "intermediate_size", most=MAX_WIDTH)
+        self.require_positive("num_hidden_layers", most=MAX_LAYERS)
         self.require_rate("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
         self.require_token_ids(self.vocab_size, "pad_token_id")
         self.require_divisible("hidden_size", "num_attention_heads")
         if self.position_embedding_type != "absolute":
             raise InputError(
-                f"position_embedding_type is {self.position_embedding_type!r}; only 'absolute' is implemented"
+                f"position_embedding_type is {shown(self.position_embedding_type)}; only 'absolute' is implemented"
             )
 
 

@@ -4,7 +4,8 @@ A framework describes its tensors as `Facts`; it leaves `bounds` out where readi
 a device.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import InputError
 
@@ -15,6 +16,7 @@ __all__ = [
     "check_length",
     "check_one_given",
     "check_position_ids",
+    "describe_other",
 ]
 
 
@@ -28,6 +30,35 @@ class Facts(NamedTuple):
     """Whether it can index a table, int32 or int64, or holds floating point numbers."""
     bounds: tuple[float, float] | None = None
     """Least and greatest value, where known."""
+
+
+def describe_other(value: object, what: str, *, kind: str, tensors: str, convert: str) -> str:
+    """Return the line about an argument that is no tensor.
+
+    Args:
+        value: what was passed.
+        what: name of the argument.
+        kind: the framework's class of tensors.
+        tensors: the framework in `return_tensors`.
+        convert: the function that makes a tensor.
+
+    Examples:
+        >>> describe_other([[1, 2]], "labels", kind="torch.Tensor", tensors="pt", convert="torch.tensor")
+        'labels is a list; expected a torch.Tensor: torch.tensor(labels)'
+    """
+    name = type(value).__name__
+    if isinstance(value, Mapping):
+        keys = ", ".join(map(str, list(cast("Mapping[Any, Any]", value))[:4]))
+        return f"{what} is a {name} of {keys}; pass its entries by name: model(**inputs)"
+    is_ids = what.endswith("input_ids")
+    if isinstance(value, str):
+        shown = repr(value if len(value) <= 40 else value[:37] + "...")
+        advice = f': model(**tokenizer({shown}, return_tensors="{tensors}"))' if is_ids else ""
+        return f"{what} is the text {shown}; expected a {kind}{advice}"
+    module = type(value).__module__.partition(".")[0]
+    shown = name if module in ("builtins", "") else f"{module}.{name}"
+    advice = f'call the tokenizer with return_tensors="{tensors}", or pass ' if is_ids or what.endswith("mask") else ""
+    return f"{what} is a {shown}; expected a {kind}: {advice}{convert}({what})"
 
 
 def check_one_given(has_ids: bool, has_embeds: bool, prefix: str = "") -> None:
@@ -62,7 +93,8 @@ def check_ids(ids: Facts, count: int, what: str, shape: tuple[int, ...] | None =
     if ids.kind != "index":
         raise InputError(f"{what} is {ids.dtype}; expected int64 or int32")
     if shape is None and len(ids.shape) != 2:
-        raise InputError(f"{what} has shape {ids.shape}; expected (batch, seq)")
+        advice = f"; pass {what}[None] for one row" if len(ids.shape) == 1 else ""
+        raise InputError(f"{what} has shape {ids.shape}; expected (batch, seq){advice}")
     if shape is not None and ids.shape != shape:
         raise InputError(f"{what} has shape {ids.shape}; expected {shape}")
     if ids.bounds is not None and (ids.bounds[0] < 0 or ids.bounds[1] >= count):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from .config import Alias, Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .setting_checks import MAX_LAYERS, MAX_WIDTH
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "GPTSizes", "OpenAIGPTConfig", "layer_settings"]
@@ -58,6 +59,8 @@ class GPTSizes(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_positive("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+        self.require_positive("n_embd", most=MAX_WIDTH)
+        self.require_positive("n_layer", most=MAX_LAYERS)
         self.require_rate("resid_pdrop", "embd_pdrop", "attn_pdrop")
         self.require_token_ids(self.vocab_size, "pad_token_id", "bos_token_id", "eos_token_id")
         self.require_divisible("n_embd", "n_head")

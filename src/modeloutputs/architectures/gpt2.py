@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from .gpt import GPTSizes
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .setting_checks import MAX_WIDTH
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "GPT2Config", "layer_settings"]
@@ -67,7 +68,7 @@ class GPT2Config(GPTSizes):
         super().__post_init__()
         self.require_rate("classifier_dropout")
         if self.n_inner is not None:
-            self.require_positive("n_inner")
+            self.require_positive("n_inner", most=MAX_WIDTH)
 
 
 def layer_settings(config: GPT2Config) -> LayerSettings:

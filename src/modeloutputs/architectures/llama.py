@@ -1,13 +1,13 @@
-"""Llama's configuration, and the frequencies of its rotary position embedding."""
+"""Llama's configuration; its rotary positions are computed in `rotary`."""
 
-import math
-import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from ..errors import InputError
 from .config import Config
 from .layers import AttentionPaths, FeedForwardPaths, LayerPaths, LayerSettings
+from .rotary import RotarySettings, settle_rotary
+from .setting_checks import MAX_LAYERS, MAX_WIDTH
 from .weights import WeightNames
 
 __all__ = ["LAYER_PATHS", "WEIGHT_NAMES", "LlamaConfig", "layer_settings"]
@@ -30,13 +30,6 @@ WEIGHT_NAMES = WeightNames(
     tied={"lm_head.weight": "model.embed_tokens.weight"},
     ignored=r"rotary_emb\.inv_freq$",
 )
-
-# What each way of stretching the positions to a longer context needs to know.
-ROPE_TYPES: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
 
 
 @dataclass(kw_only=True)
@@ -83,10 +76,13 @@ class LlamaConfig(Config):
             "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "max_position_embeddings",
         )  # fmt: skip
+        self.require_positive("hidden_size", "intermediate_size", most=MAX_WIDTH)
+        self.require_positive("num_hidden_layers", most=MAX_LAYERS)
         self.require_rate("attention_dropout", "classifier_dropout")
         self.require_token_ids(self.vocab_size, "pad_token_id", "bos_token_id", "eos_token_id")
         self._settle_heads()
-        self.rope_theta, self.rope_scaling = _settle_rotary(self.rope_theta, self.rope_scaling)
+        self.rope_theta, self.rope_scaling = settle_rotary(self.rope_theta, self.rope_scaling, self.head_dim)
+        settle_rotary(self.rope_theta, self.rotary.scaling, self.head_dim)  # with what lies beside rope_scaling
 
     def _settle_heads(self) -> None:
         given: Any = self.num_key_value_heads, self.head_dim
@@ -95,14 +91,15 @@ class LlamaConfig(Config):
         if given[1] is None:
             self.require_divisible("hidden_size", "num_attention_heads")
             self.head_dim = self.hidden_size // self.num_attention_heads
-        self.require_positive("num_key_value_heads", "head_dim")
+        self.require_positive("num_key_value_heads", "head_dim", most=MAX_WIDTH)
         self.require_divisible("num_attention_heads", "num_key_value_heads")
         if self.head_dim % 2:
             raise InputError(f"head_dim is {self.head_dim}; the rotary embedding turns pairs, so it must be even")
 
     @classmethod
-    def _under_our_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        values = super()._under_our_names(values)
+    def under_our_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """See the base; the rotary settings of newer files are taken apart."""
+        values = super().under_our_names(values)
         rotary = values.pop("rope_parameters", None)
         values["rope_scaling"] = scaling = values.get("rope_scaling") or rotary
         if isinstance(scaling, dict) and "rope_theta" in scaling:
@@ -111,62 +108,26 @@ class LlamaConfig(Config):
             values["rope_theta"] = rest.pop("rope_theta")
         return values
 
+    @property
+    def position_limit(self) -> int:
+        """Positions that can be computed: as many whole numbers as float32, in which angles are, tells apart."""
+        return 2**24
+
+    @property
+    def rotary(self) -> RotarySettings:
+        """What the angles of rotary positions follow from, for contexts of any length."""
+        scaling = dict(self.rope_scaling or {"rope_type": "default"})
+        original = self.other.get("original_max_position_embeddings")
+        if original is not None:  # files that have it beside rope_scaling mean it
+            scaling["original_max_position_embeddings"] = original
+        return RotarySettings(self.rope_theta, self.head_dim, self.max_position_embeddings, scaling)
+
     def inverse_frequencies(self) -> list[float]:
         """Return by which angle each pair of a head's components turns from one position to the next, fastest first.
 
-        Su et al. (2021), section 3.2.2; a context stretched by "linear" divides all angles alike (Chen et al., 2023,
-        section 2.3).
+        Where that depends on the length of a row, it is for rows within the context that the model was trained with.
         """
-        plain = [self.rope_theta ** (-2 * pair / self.head_dim) for pair in range(self.head_dim // 2)]
-        scaling = self.rope_scaling or {"rope_type": "default"}
-        if scaling["rope_type"] == "linear":
-            return [frequency / scaling["factor"] for frequency in plain]
-        if scaling["rope_type"] == "llama3":
-            return [_stretch(frequency, scaling) for frequency in plain]
-        return plain
-
-
-def _stretch(frequency: float, scaling: dict[str, Any]) -> float:
-    """Slow a pair down by how often it turns within the original context: fast pairs not, slow ones by the factor.
-
-    Pairs between the two bounds are mixed of both, in proportion to their turns (Llama 3.1's reference code,
-    `apply_scaling`).
-    """
-    turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    kept = min(max((turns - low) / (high - low), 0.0), 1.0)
-    return kept * frequency + (1 - kept) * frequency / scaling["factor"]
-
-
-def _settle_rotary(theta: Any, scaling: Any) -> tuple[float, dict[str, Any] | None]:
-    """Return the two rotary settings checked, the second with its `rope_type`, or None where nothing is scaled."""
-    if scaling is not None and not isinstance(scaling, dict):
-        raise InputError(f"rope_scaling is {scaling!r}; expected a mapping with rope_type and its numbers")
-    settings = dict(cast("dict[str, Any]", scaling or {}))
-    theta = settings.pop("rope_theta", theta)
-    _require_positive_number("rope_theta", theta)
-    if settings:
-        settings["rope_type"] = settings.get("rope_type", settings.get("type"))
-        _check_scaling(settings)
-    return float(theta), None if settings in ({}, {"rope_type": "default"}) else settings
-
-
-def _check_scaling(scaling: dict[str, Any]) -> None:
-    kind = scaling["rope_type"]
-    if not isinstance(kind, str) or kind not in ROPE_TYPES:
-        raise InputError(f"rope_scaling has rope_type {kind!r}; there are {', '.join(ROPE_TYPES)}")
-    for name in ROPE_TYPES[kind]:
-        _require_positive_number(f"{name} of {kind} rope_scaling", scaling.get(name))
-    if scaling.get("partial_rotary_factor", 1) != 1:
-        raise InputError("rope_scaling has a partial_rotary_factor; only whole heads are turned")
-    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        raise InputError(f"rope_scaling has low_freq_factor {low}, which must be below its high_freq_factor {high}")
-
-
-def _require_positive_number(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
-        raise InputError(f"{name} is {value!r}; it must be a positive number")
+        return self.rotary.rotary().frequencies
 
 
 def layer_settings(config: LlamaConfig) -> LayerSettings:

@@ -117,17 +117,15 @@ def resolve_problem_type(problem_type: str | None, num_labels: int, labels: Fact
         raise InputError(f"problem_type is {problem_type!r}{nearest(problem_type, PROBLEM_TYPES)}")
     floating = labels.kind == "floating"
     found = f"labels are {labels.dtype} of shape {labels.shape} for num_labels={num_labels}"
+    if problem_type == "regression" or (problem_type is None and num_labels == 1):
+        return "regression"  # integers are numbers too
     if problem_type is not None and floating == (problem_type == "single_label_classification"):
         wanted = "integer class indices" if floating else "floating point labels (labels.float())"
         raise InputError(f"{found}, and problem_type={problem_type!r} takes {wanted}")
     if num_labels == 1 and not floating:
-        raise InputError(
-            f"{found}: one class is always right; for regression pass labels.float(), else set num_labels=2"
-        )
+        raise InputError(f"{found}: one class is always right; set num_labels=2, or problem_type='regression'")
     if problem_type is not None:
         return problem_type
-    if num_labels == 1:
-        return "regression"
     if not floating and len(labels.shape) <= 1:
         return "single_label_classification"
     if floating and len(labels.shape) == 2:

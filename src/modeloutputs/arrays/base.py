@@ -108,6 +108,32 @@ class Backend:
         padded = [self.pad(array, widths[shape], value) for array, shape in zip(arrays, shapes, strict=True)]
         return self.concat(padded, axis)
 
+    # -- reducing -----------------------------------------------------------------------------------------------
+
+    def as_booleans(self, array: Any) -> Any:
+        """Return whether each entry is other than zero."""
+        return array.astype(bool)
+
+    def cast_like(self, array: Any, like: Any) -> Any:
+        """Return the array in the dtype of another."""
+        return array.astype(like.dtype)
+
+    def where(self, condition: Any, array: Any, value: float) -> Any:
+        """Return the array where the condition, which broadcasts to it, holds, and `value` elsewhere."""
+        return self.xp.where(condition, array, self.xp.asarray(value, array.dtype))
+
+    def sum(self, array: Any, axis: int) -> Any:
+        """Return the sum along an axis, in the array's dtype; of booleans their number."""
+        return self.xp.sum(array, axis=axis)
+
+    def max(self, array: Any, axis: int) -> Any:
+        """Return the largest entry along an axis."""
+        return self.xp.max(array, axis=axis)
+
+    def cumsum(self, booleans: Any, axis: int) -> Any:
+        """Return how many are true up to each entry along an axis, itself included."""
+        return self.xp.cumsum(booleans, axis=axis)
+
     # -- devices and autograd -----------------------------------------------------------------------------------
 
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:

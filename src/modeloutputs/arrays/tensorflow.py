@@ -72,6 +72,30 @@ class TensorFlowBackend(Backend):
             joined.append(_tf.ensure_shape(padded, [None if i in lefts else n for i, n in enumerate(array.shape)]))
         return _tf.concat(joined, axis)
 
+    def as_booleans(self, array: Any) -> Any:
+        """Return whether each entry is other than zero."""
+        return _tf.cast(array, _tf.bool)
+
+    def cast_like(self, array: Any, like: Any) -> Any:
+        """Return the tensor in the dtype of another."""
+        return _tf.cast(array, like.dtype)
+
+    def where(self, condition: Any, array: Any, value: float) -> Any:
+        """Return the tensor where the condition holds, and `value` elsewhere."""
+        return _tf.where(condition, array, _tf.cast(value, array.dtype))
+
+    def sum(self, array: Any, axis: int) -> Any:
+        """Return the sum along an axis; of booleans their number."""
+        return _tf.reduce_sum(_tf.cast(array, _tf.int32) if array.dtype.is_bool else array, axis)
+
+    def max(self, array: Any, axis: int) -> Any:
+        """Return the largest entry along an axis."""
+        return _tf.reduce_max(array, axis)
+
+    def cumsum(self, booleans: Any, axis: int) -> Any:
+        """Return how many are true up to each entry along an axis."""
+        return _tf.cumsum(_tf.cast(booleans, _tf.int32), axis)
+
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
         if dtype is not None and array.dtype.is_floating:

@@ -71,6 +71,22 @@ class TorchBackend(Backend):
         pairs, pad = zip(arrays, shapes, strict=True), _torch.constant_pad_nd
         return self.concat([pad(array, widths[own], value) if widths[own] else array for array, own in pairs], axis)
 
+    def as_booleans(self, array: Any) -> Any:
+        """Return whether each entry is other than zero."""
+        return array.bool()
+
+    def cast_like(self, array: Any, like: Any) -> Any:
+        """Return the tensor in the dtype of another."""
+        return array.to(like.dtype)
+
+    def where(self, condition: Any, array: Any, value: float) -> Any:
+        """Return the tensor where the condition holds, and `value` elsewhere."""
+        return array.masked_fill(~condition, value)
+
+    def max(self, array: Any, axis: int) -> Any:
+        """Return the largest entry along an axis."""
+        return array.amax(axis)
+
     def to_device(self, array: Any, device: Any, dtype: Any, *, non_blocking: bool) -> Any:
         """Return the tensor on a device and, where it is of floating point, in a dtype; None keeps either."""
         if not isinstance(dtype, (torch.dtype, type(None))):

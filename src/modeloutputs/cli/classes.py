@@ -1,18 +1,20 @@
 """`modeloutputs classes`: lists every output class with its fields, their axes, and when each is returned."""
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..errors import MissingDependencyError
 from ..frameworks import FRAMEWORKS
 from ..output.contract import FieldContract
 from .facts import recorded_classes
+from .screen import make_console, print_json
 
 __all__ = ["classes"]
+
+_AXES_WIDTH = 30
+"""Columns for axes in a pipe; longer ones move what follows to the right."""
 
 
 def classes(
@@ -33,13 +35,13 @@ def classes(
             framework.name: {cls: [vars(contract) for contract in contracts] for cls, contracts in listed.items()}
             for framework, listed in found.items()
         }
-        typer.echo(json.dumps(plain, indent=2))
+        print_json(plain)
         return
-    console = Console(highlight=False)
+    console = make_console()
     for framework, listed in found.items():
         for cls, contracts in listed.items():
             console.print(f"[bold]{cls}[/bold]")
-            console.print(_table(contracts))
+            console.print(_table(contracts, is_terminal=console.is_terminal))
         if listed:
             console.print(f"{len(listed)} {framework.title} {_classes(len(listed))}")
     for framework in FRAMEWORKS.values():
@@ -55,12 +57,15 @@ def _classes(count: int) -> str:
     return "class" if count == 1 else "classes"
 
 
-def _table(contracts: list[FieldContract]) -> Table:
-    """Draw one class; widths are fixed so that the columns of all classes line up."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
+def _table(contracts: list[FieldContract], *, is_terminal: bool) -> Table:
+    """Draw one class; widths are fixed so that the columns of all classes line up.
+
+    In a pipe every field is one line, however long: who searches for a word finds it whole.
+    """
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=is_terminal)
     table.add_column("field", style="cyan", width=27, no_wrap=True)
-    table.add_column("axes", ratio=3)
-    table.add_column("returned when", ratio=2, style="dim", overflow="fold")
+    table.add_column("axes", ratio=3 if is_terminal else None, min_width=None if is_terminal else _AXES_WIDTH)
+    table.add_column("returned when", ratio=2 if is_terminal else None, style="dim")
     for contract in contracts:
         table.add_row(f"  {contract.name}", contract.axes.replace("[", r"\["), contract.returned_when)
     return table

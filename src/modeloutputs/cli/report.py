@@ -1,45 +1,43 @@
-"""Prints outputs on the command line: a table of fields, the loss, and predictions."""
+"""Prints outputs on the command line: a table of fields, the loss, predictions, and notes."""
 
-import json
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import typer
-from rich.console import Console
 
 from ..arrays.backends import get_backend
 from ..display.terminal import table
 from ..display.text import summary
 from ..output import ModelOutput
 from ..output.contract import field_contracts
+from .screen import make_console, print_line
 
-__all__ = ["as_json", "print_json", "print_output"]
+__all__ = ["as_json", "print_notes", "print_output"]
 
 
-def print_output(output: ModelOutput, predictions: list[str]) -> None:
+def print_output(output: ModelOutput, predictions: Sequence[str]) -> None:
     """Print an output for people."""
-    console = Console()
-    console.print(table(output))
+    make_console().print(table(output))
     losses = _losses(output)
     if losses:
-        console.print("loss " + ", ".join(f"{loss:.4f}" for loss in losses), highlight=False)
+        print_line("loss " + ", ".join(f"{loss:.4f}" for loss in losses))
     for line in predictions:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_line(line)
 
 
-def as_json(output: ModelOutput, predictions: list[str]) -> dict[str, Any]:
+def print_notes(notes: Mapping[str, str]) -> None:
+    """Print the notes of a file, one a line."""
+    for name, text in notes.items():
+        print_line(f"note {name}: {text}")
+
+
+def as_json(output: ModelOutput, predictions: Sequence[str]) -> dict[str, Any]:
     """Return an output for programs: class, fields, loss and predictions."""
     losses = _losses(output)
     return {
         "class": type(output).__name__,
         "fields": {name: {"value": text, "axes": axes} for name, text, axes in _rows(output)},
         "loss": losses[0] if len(losses) == 1 else losses or None,
-        "predictions": predictions,
+        "predictions": list(predictions),
     }
-
-
-def print_json(value: Any) -> None:
-    """Print JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _losses(output: ModelOutput) -> list[float]:

@@ -1,15 +1,18 @@
 """`modeloutputs run`: runs texts through a model; prints the typed output, the loss and the predictions."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import InputError, MissingDependencyError
+from ..errors import CheckpointNotFoundError, InputError, MissingDependencyError
+from ..files.atomic import refuse_other_kinds
 from ..files.outputs import save
-from .report import as_json, print_json, print_output
+from .report import as_json, print_output
+from .screen import print_json
 from .texts import read_lines
 
 __all__ = ["Task", "run"]
@@ -40,7 +43,8 @@ def run(
         str | None, typer.Option(help="A file with a text per line, a tab before a second one; - for standard input.")
     ] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="The label of each text: a class index, or a number for regression.")
+        list[str] | None,
+        typer.Option(help="The label of each text: a class name or index, or a number for regression."),
     ] = None,
     hidden_states: Annotated[bool, typer.Option("--hidden-states", help="Return all hidden states.")] = False,
     attentions: Annotated[bool, typer.Option("--attentions", help="Return all attention weights.")] = False,
@@ -50,29 +54,42 @@ def run(
         Path | None, typer.Option("--save", help="Also write the output to this safetensors file.")
     ] = None,
 ) -> None:
-    """Run texts through a model and print what it returns: class, fields, loss and predictions."""
+    """Run texts through a model and print what it returns: class, fields, loss and predictions.
+
+    Many texts are run in batches, those of like lengths together; what is printed and saved is in the texts' order.
+    """
     try:
         from . import tasks
     except ImportError as error:
         raise MissingDependencyError(f"running a model needs modeloutputs[torch] ({error})") from None
     texts, pairs = _read_texts(text or [], text_pair or [], file)
-    output, predictions = tasks.run_task(
-        model,
-        task.value,
-        texts,
-        pairs,
-        label or [],
-        max_length,
-        {"output_hidden_states": hidden_states, "output_attentions": attentions},
-    )
+    _check_max_length(max_length)
+    if save_to is not None:
+        _check_target(save_to)
+    flags = {"output_hidden_states": hidden_states, "output_attentions": attentions}
+    asked = tasks.Asked(task.value, texts, pairs, label or [], max_length, flags, keep_values=save_to is not None)
+    output, predictions = tasks.run_task(model, asked)
+    if save_to is not None:
+        save(output, save_to, notes={"predictions": json.dumps(predictions)})
     if in_json:
         print_json(as_json(output, predictions))
     else:
         print_output(output, predictions)
-    if save_to is not None:
-        if not save_to.resolve().parent.is_dir():
-            raise InputError(f"folder {str(save_to.parent)!r} does not exist; create it, or save elsewhere")
-        save(output, save_to, notes={"predictions": json.dumps(predictions)})
+
+
+def _check_max_length(max_length: int | None) -> None:
+    if max_length is not None and max_length < 1:
+        raise InputError(f"--max-length is {max_length}; expected the number of tokens to cut texts to, 1 or more")
+
+
+def _check_target(path: Path) -> None:
+    """Refuse a file that could not be written, before the model has run for it."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"folder {str(path.parent)!r} does not exist; create it, or save elsewhere")
+    refuse_other_kinds(path, follow_links=True)
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"folder {str(path.parent)!r} cannot be written to; save elsewhere")
 
 
 def _read_texts(texts: list[str], pairs: list[str], file: str | None) -> tuple[list[str], list[str] | None]:
@@ -83,6 +100,9 @@ def _read_texts(texts: list[str], pairs: list[str], file: str | None) -> tuple[l
     if texts or pairs:
         raise InputError("--file was given together with --text or --text-pair; use one of them")
     rows = [line.partition("\t") for line in read_lines(file)]
-    if len({tab for _, tab, _ in rows}) > 1:
-        raise InputError(f"{file!r} has a tab and a second text in some lines only; put one in all or none")
+    alone = [number for number, (_, tab, _) in enumerate(rows, 1) if not tab]
+    if alone and len(alone) < len(rows):
+        raise InputError(
+            f"{file!r} has a tab and a second text in some lines and not in line {alone[0]}; put one in all"
+        )
     return [first for first, _, _ in rows], [second for _, _, second in rows] if rows[0][1] else None

@@ -1,6 +1,5 @@
 """`modeloutputs generate` in PyTorch: prompts in, generated text out."""
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +8,18 @@ import torch
 import typer
 from torch import Tensor
 
+from ..errors import InputError
+from ..files.checkpoints import find_checkpoint
+from ..files.folders import check_folder
 from ..tokenizers import PreTrainedTokenizer, TextStream, load_tokenizer
 from ..torch import BartForConditionalGeneration, GenerateOutput, GenerationSettings
 from ..torch.auto import AnyLanguageModel, load_language_model
+from .screen import escape_for_terminal, print_json
 
 __all__ = ["generate_text"]
+
+SMALLEST_SEED, LARGEST_SEED = -(2**63), 2**64 - 1
+"""What PyTorch's generators take."""
 
 
 def generate_text(
@@ -32,18 +38,24 @@ def generate_text(
         InputError: invalid options or prompts.
         CheckpointError: the checkpoint cannot be loaded.
     """
-    tokenizer = load_tokenizer(name_or_path)
+    folder = find_checkpoint(name_or_path)
+    check_folder(folder)
+    tokenizer = load_tokenizer(folder)
     options = {**options, "tokenizer": tokenizer}
-    GenerationSettings.of(options)  # refuses invalid ones before weights are read
+    without_effect = GenerationSettings.of(options).without_effect()  # refuses invalid ones before weights are read
+    if without_effect:
+        raise InputError(without_effect[0])
     if seed is not None:
+        if not SMALLEST_SEED <= seed <= LARGEST_SEED:
+            raise InputError(f"--seed is {seed}; expected {SMALLEST_SEED} to {LARGEST_SEED}")
         options["generator"] = torch.Generator().manual_seed(seed)
-    session = GenerationSession(load_language_model(name_or_path), tokenizer, prompts)
+    session = GenerationSession(load_language_model(folder), tokenizer, prompts)
     streams = len(prompts) == 1 and not as_json and options.get("num_beams", 1) == 1
     start = time.perf_counter()
     output = session.stream(options) if streams else session.generate(options)
     seconds = time.perf_counter() - start
     if as_json:
-        typer.echo(json.dumps({"results": session.results(output), "seconds": seconds}, indent=2, ensure_ascii=False))
+        print_json({"results": session.results(output), "seconds": seconds})
     elif not streams:
         session.write(output)
     count = int(output.generated.sum())
@@ -99,10 +111,10 @@ class GenerationSession:
             if text is None:
                 text = self._text_after(row)
                 self._write_prompt(row)
-            typer.echo(text.push(int(tokens)), nl=False)
+            typer.echo(escape_for_terminal(text.push(int(tokens))), nl=False)
 
         output = self.generate({**options, "on_tokens": on_tokens})
-        typer.echo("" if text is None else text.finish())
+        typer.echo("" if text is None else escape_for_terminal(text.finish()))
         return output
 
     def write(self, output: GenerateOutput) -> None:
@@ -111,7 +123,7 @@ class GenerationSession:
             if i:
                 typer.echo()
             self._write_prompt(row)
-            typer.echo(self._text(row, new))
+            typer.echo(escape_for_terminal(self._text(row, new)))
 
     def results(self, output: GenerateOutput) -> list[dict[str, Any]]:
         """Return for each prompt its text and tokens, and the beam search score if there is one."""
@@ -139,7 +151,7 @@ class GenerationSession:
 
     def _write_prompt(self, row: Row) -> None:
         if not self.is_encoder_decoder:
-            typer.secho(row.prompt, dim=True, nl=False)
+            typer.secho(escape_for_terminal(row.prompt), dim=True, nl=False)
 
 
 def _first_set(token: int | None, other: int | None) -> int | None:

@@ -1,17 +1,20 @@
-"""The tasks of `modeloutputs run`, in PyTorch: model class, labels, and predictions in words."""
+"""The tasks of `modeloutputs run`, in PyTorch: model class, batches, predictions in words."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..architectures import BertConfig
-from ..errors import InputError
+from ..architectures.tasks import IGNORED
+from ..errors import CheckpointError, InputError
+from ..files.checkpoints import find_checkpoint
+from ..files.folders import check_folder
 from ..output import ModelOutput
-from ..tokenizers import BatchEncoding, BertTokenizer
+from ..tokenizers import BatchEncoding, PreTrainedTokenizer, load_tokenizer
 from ..torch import (
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -23,207 +26,127 @@ from ..torch import (
     BertModel,
     PreTrainedModel,
 )
+from . import predictions
+from .batches import MOST_TOKENS, group_by_length, join_batches, with_progress
+from .labels import read_labels
 
-__all__ = ["run_task"]
+__all__ = ["Asked", "run_task"]
+
+CHOICE = "multiple-choice"
 
 
 @dataclass(frozen=True)
-class Example:
-    """The inputs that a prediction is described by."""
+class Asked:
+    """What `run` was asked for."""
 
-    output: Any
-    encoding: BatchEncoding
-    tokenizer: BertTokenizer
-    config: BertConfig
-    texts: Sequence[str]
+    task: str
+    texts: list[str]
+    pairs: list[str] | None = None
+    labels: list[str] = field(default_factory=list[str])
+    max_length: int | None = None
+    flags: dict[str, bool] = field(default_factory=dict[str, bool])
+    keep_values: bool = True
+    """Whether the output's values are wanted; else, of more than one batch, only its shapes are kept."""
 
 
-Predictor = Callable[[Example], list[str]]
-
-
-def run_task(
-    name_or_path: str,
-    task: str,
-    texts: list[str],
-    pairs: list[str] | None,
-    labels: list[str],
-    max_length: int | None,
-    flags: dict[str, bool],
-) -> tuple[ModelOutput, list[str]]:
+def run_task(name_or_path: str, asked: Asked) -> tuple[ModelOutput, list[str]]:
     """Run texts through the task's model; return its output and a line of prediction for each text.
+
+    Texts of like lengths are run together, in batches of bounded size; rows and lines are in the order of the texts.
 
     Raises:
         InputError: texts, pairs or labels that the task cannot use.
-        CheckpointError: the checkpoint cannot be loaded.
+        CheckpointError: the checkpoint cannot be loaded, or is not of a kind that has tasks.
     """
-    model_class, predict, overrides = _TASKS[task]
-    torch.random.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # a head that the checkpoint lacks is random, but the same in every run
-    tokenizer = BertTokenizer.from_pretrained(name_or_path)
-    model = model_class.from_pretrained(name_or_path, **overrides)
-    config = cast("BertConfig", model.config)
-    limit = min(max_length or config.max_position_embeddings, config.max_position_embeddings)
-    if task == "multiple-choice":
-        encoding, labels_of = _choices(tokenizer, texts, pairs, limit), _class_labels
-    else:
-        encoding = tokenizer(texts, pairs, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        labels_of = _LABELS.get(task)
-    _report_truncation(encoding, limit)
-    with torch.inference_mode():
-        output = model(**encoding, **_labels(task, labels, labels_of), **flags)
-    return output, predict(Example(output, encoding, tokenizer, config, texts))
+    runner = _Runner(name_or_path, asked)
+    groups = runner.groups()
+    parts: list[ModelOutput] = []
+    losses: list[Tensor] = []
+    lines: dict[int, str] = {}
+    with torch.inference_mode(), with_progress(len(asked.texts)) as advance:
+        for group in groups:
+            output, predicted = runner.run(group, is_whole=len(groups) == 1)
+            lines.update(zip(group, predicted, strict=False))  # choices have one line in all
+            if len(groups) > 1:
+                losses += [output.pop("loss")] if "loss" in output else []
+                output = output if asked.keep_values else output.map(lambda tensor: tensor.to("meta"))
+            parts.append(output)
+            advance(len(group))
+        joined = join_batches(parts, groups)
+        if losses:
+            joined["loss"] = torch.stack(losses).sum()
+    return joined, [lines[i] for i in sorted(lines)]
 
 
-def _report_truncation(encoding: BatchEncoding, limit: int) -> None:
-    cut = [i for i, row in enumerate(encoding.encodings) if row.overflowing]
-    if cut:
-        sys.stderr.write(f"{len(cut)} of {len(encoding.encodings)} texts were cut to {limit} tokens\n")
+class _Runner:
+    """A task's model and tokenizer, and what is run through them."""
+
+    def __init__(self, name_or_path: str, asked: Asked) -> None:
+        self.model_class, self.predict, overrides = _TASKS[asked.task]
+        self.asked = asked
+        folder = find_checkpoint(name_or_path)
+        _check_kind(str(folder), check_folder(folder))
+        torch.random.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]  # a head that the checkpoint lacks is random, but the same in every run
+        self.tokenizer: PreTrainedTokenizer = load_tokenizer(folder)
+        self.model: Any = self.model_class.from_pretrained(folder, **overrides)
+        self.config = cast("BertConfig", self.model.config)
+        room = self.config.max_position_embeddings
+        self.limit = room if asked.max_length is None else min(asked.max_length, room)
+        if asked.task == CHOICE and (len(asked.texts) != 1 or not asked.pairs or len(asked.pairs) < 2):
+            raise InputError(f"{CHOICE} takes one --text and two or more --text-pair, its choices")
+        self.labels = read_labels(asked.task, asked.labels, self.config, len(asked.texts))
+
+    def groups(self) -> list[list[int]]:
+        """Return batches of indices of texts, and say how many texts are cut."""
+        if self.asked.task == CHOICE:
+            return [[0]]
+        whole = self.tokenizer(self.asked.texts, self.asked.pairs, truncation=True, max_length=self.limit)
+        cut = sum(bool(row.overflowing) for row in whole.encodings)
+        if cut:
+            sys.stderr.write(f"{cut} of {len(whole.encodings)} texts were cut to {self.limit} tokens\n")
+        # Scores of all words, and weights of all pairs of positions, take much more memory than states.
+        is_large = self.asked.task in ("masked-lm", "causal-lm") or self.asked.flags.get("output_attentions")
+        return group_by_length([len(ids) for ids in whole["input_ids"]], MOST_TOKENS // 4 if is_large else MOST_TOKENS)
+
+    def run(self, group: Sequence[int], *, is_whole: bool) -> tuple[ModelOutput, list[str]]:
+        """Return the output and the predictions of one batch."""
+        texts = [self.asked.texts[i] for i in group]
+        encoding = self._choices() if self.asked.task == CHOICE else self._encode(texts, group)
+        labels: dict[str, Any] = {} if self.labels is None else {"labels": self.labels[list(group)]}
+        if labels and not is_whole:  # so that the losses of batches add up to that of all
+            labels["num_items"] = int((cast("Tensor", self.labels) != IGNORED).sum())
+        output = self.model(**encoding, **labels, **self.asked.flags)
+        return output, self.predict(predictions.Example(output, encoding, self.tokenizer, self.config, texts))
+
+    def _encode(self, texts: list[str], group: Sequence[int]) -> BatchEncoding:
+        pairs = None if self.asked.pairs is None else [self.asked.pairs[i] for i in group]
+        return self.tokenizer(
+            texts, pairs, padding=len(texts) > 1, truncation=True, max_length=self.limit, return_tensors="pt"
+        )
+
+    def _choices(self) -> BatchEncoding:
+        """Pair the text with each of its choices: (1, choices, seq)."""
+        choices = cast("list[str]", self.asked.pairs)
+        encoding = self._encode(self.asked.texts * len(choices), range(len(choices)))
+        return BatchEncoding({name: value.unsqueeze(0) for name, value in encoding.items()}, encoding.encodings)
 
 
-def _choices(tokenizer: BertTokenizer, texts: list[str], choices: list[str] | None, limit: int) -> BatchEncoding:
-    """Pair one text with each of its choices: (1, choices, seq)."""
-    if len(texts) != 1 or not choices or len(choices) < 2:
-        raise InputError("multiple-choice takes one --text and two or more --text-pair, its choices")
-    encoding = tokenizer(
-        texts * len(choices), choices, padding=True, truncation=True, max_length=limit, return_tensors="pt"
-    )
-    return BatchEncoding({name: value.unsqueeze(0) for name, value in encoding.items()}, encoding.encodings)
+def _check_kind(folder: str, config: dict[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind not in (None, "bert"):
+        raise CheckpointError(
+            f"{folder!r} is a {kind!r} model, and the tasks of `modeloutputs run` are those of 'bert' models; "
+            "`modeloutputs generate` continues texts with it"
+        )
 
 
-# -- labels ---------------------------------------------------------------------------------------------------------
-
-
-def _class_labels(labels: list[str]) -> Tensor:
-    try:
-        return torch.tensor([int(label) for label in labels])
-    except ValueError:
-        raise InputError(f"--label is {' '.join(labels)!r}; expected class indices") from None
-
-
-def _any_labels(labels: list[str]) -> Tensor:
-    """Read class indices, or numbers for regression where one has a decimal point."""
-    try:
-        return torch.tensor([float(label) if "." in label else int(label) for label in labels])
-    except ValueError:
-        raise InputError(f"--label is {' '.join(labels)!r}; expected class indices, or numbers like 2.5") from None
-
-
-def _labels(task: str, labels: list[str], read: Callable[[list[str]], Tensor] | None) -> dict[str, Tensor]:
-    if not labels:
-        return {}
-    if read is None:
-        raise InputError(f"--label has no meaning for {task}")
-    return {"labels": read(labels)}
-
-
-_LABELS: dict[str, Callable[[list[str]], Tensor]] = {
-    "sequence-classification": _any_labels,
-    "next-sentence": _class_labels,
-}
-
-
-# -- predictions ------------------------------------------------------------------------------------------------------
-
-
-def _name(config: BertConfig, index: int) -> str:
-    return cast("dict[int, str]", config.id2label)[index]
-
-
-def _predict_features(example: Example) -> list[str]:
-    norms = example.output.pooler_output.norm(dim=-1)
-    return [
-        f"{_quote(text)}: pooled vector of norm {norm:.3f}" for text, norm in zip(example.texts, norms, strict=True)
-    ]
-
-
-def _predict_rows(example: Example) -> list[str]:
-    logits = example.output.logits.float()
-    if logits.shape[1] == 1:
-        return [
-            f"{_quote(text)}: {value:.4f}" for text, value in zip(example.texts, logits[:, 0].tolist(), strict=True)
-        ]
-    several = example.config.problem_type == "multi_label_classification"
-    probabilities = logits.sigmoid() if several else logits.softmax(-1)
-    lines: list[str] = []
-    for text, row in zip(example.texts, probabilities, strict=True):
-        chosen = [i for i in range(len(row)) if row[i] > 0.5] if several else [int(row.argmax())]
-        names = ", ".join(f"{_name(example.config, i)} ({row[i]:.1%})" for i in chosen) or "none"
-        lines.append(f"{_quote(text)}: {names}")
-    return lines
-
-
-def _predict_next_sentence(example: Example) -> list[str]:
-    follows = example.output.logits.softmax(-1)[:, 0].tolist()
-    return [f"{_quote(text)}: the second follows with {p:.1%}" for text, p in zip(example.texts, follows, strict=True)]
-
-
-def _predict_choice(example: Example) -> list[str]:
-    row = example.output.logits.softmax(-1)[0]
-    return [f"{_quote(example.texts[0])}: choice {int(row.argmax())} ({float(row.max()):.1%})"]
-
-
-def _predict_tokens(example: Example) -> list[str]:
-    best = example.output.logits.argmax(-1)
-    lines: list[str] = []
-    for i, row in enumerate(example.encoding.encodings):
-        real = [j for j, special in enumerate(row.special_tokens_mask) if not special]
-        lines.append(" ".join(f"{row.tokens[j]}/{_name(example.config, int(best[i, j]))}" for j in real))
-    return lines
-
-
-def _predict_masks(example: Example) -> list[str]:
-    probabilities = example.output.logits.softmax(-1)
-    masked = example.encoding.input_ids == example.tokenizer.mask_token_id
-    lines: list[str] = []
-    for i, text in enumerate(example.texts):
-        for j in masked[i].nonzero()[:, 0].tolist():
-            lines.append(f"{_quote(text)}: {_top_tokens(example.tokenizer, probabilities[i, j])}")
-        if not masked[i].any():
-            lines.append(f"{_quote(text)}: no {example.tokenizer.mask_token} in it to predict")
-    return lines
-
-
-def _predict_next_token(example: Example) -> list[str]:
-    last = example.encoding.attention_mask.sum(-1) - 1
-    probabilities = example.output.logits[torch.arange(len(last)), last].softmax(-1)
-    return [
-        f"{_quote(text)}: {_top_tokens(example.tokenizer, row)}"
-        for text, row in zip(example.texts, probabilities, strict=True)
-    ]
-
-
-def _top_tokens(tokenizer: BertTokenizer, probabilities: Tensor) -> str:
-    top: Any = probabilities.topk(5)
-    named = zip(tokenizer.convert_ids_to_tokens(top.indices.tolist()), top.values.tolist(), strict=True)
-    return ", ".join(f"{token} ({value:.1%})" for token, value in named)
-
-
-def _predict_span(example: Example) -> list[str]:
-    """Choose the best start and end, end not before start, within the second text."""
-    lines: list[str] = []
-    for i, row in enumerate(example.encoding.encodings):
-        context = [j for j, part in enumerate(row.sequence_ids) if part == 1]
-        if not context:
-            raise InputError("question-answering takes the question as --text and the passage as --text-pair")
-        start, end = example.output.start_logits[i, context], example.output.end_logits[i, context]
-        scores = (start[:, None] + end[None, :]).triu()
-        scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).tril(-1), float("-inf"))
-        first, last = divmod(int(scores.argmax()), len(context))
-        ids = example.encoding.input_ids[i, context[first] : context[last] + 1].tolist()
-        lines.append(f"{_quote(example.texts[i])}: {example.tokenizer.decode(ids)}")
-    return lines
-
-
-def _quote(text: str, width: int = 60) -> str:
-    return repr(text if len(text) <= width else f"{text[: width - 3]}...")
-
-
-_TASKS: dict[str, tuple[type[PreTrainedModel[Any]], Predictor, dict[str, Any]]] = {
-    "features": (BertModel, _predict_features, {}),
-    "sequence-classification": (BertForSequenceClassification, _predict_rows, {}),
-    "token-classification": (BertForTokenClassification, _predict_tokens, {}),
-    "masked-lm": (BertForMaskedLM, _predict_masks, {}),
-    "causal-lm": (BertLMHeadModel, _predict_next_token, {"is_decoder": True}),
-    "next-sentence": (BertForNextSentencePrediction, _predict_next_sentence, {}),
-    "question-answering": (BertForQuestionAnswering, _predict_span, {}),
-    "multiple-choice": (BertForMultipleChoice, _predict_choice, {}),
+_TASKS: dict[str, tuple[type[PreTrainedModel[Any]], predictions.Predictor, dict[str, Any]]] = {
+    "features": (BertModel, predictions.predict_features, {}),
+    "sequence-classification": (BertForSequenceClassification, predictions.predict_rows, {}),
+    "token-classification": (BertForTokenClassification, predictions.predict_tokens, {}),
+    "masked-lm": (BertForMaskedLM, predictions.predict_masks, {}),
+    "causal-lm": (BertLMHeadModel, predictions.predict_next_token, {"is_decoder": True}),
+    "next-sentence": (BertForNextSentencePrediction, predictions.predict_next_sentence, {}),
+    "question-answering": (BertForQuestionAnswering, predictions.predict_span, {}),
+    CHOICE: (BertForMultipleChoice, predictions.predict_choice, {}),
 }

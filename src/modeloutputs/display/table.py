@@ -15,7 +15,7 @@ from ..output.contract import returned_when
 from ..output.nested import children, distinct_arrays, is_array, is_nested
 from ..output.protocol import OutputLike
 from ..output.schema import UNKNOWN, Schema, axes_of, item_schemas, matching_option, schema_of
-from .text import summary
+from .text import printable, summary
 
 __all__ = ["FieldRows", "MissingField", "Row", "Size", "StyledText", "TableModel", "table_model"]
 
@@ -259,9 +259,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _printable(text: str, longest: int = LONGEST) -> str:
-    """Return a text on one line; characters that move the cursor or reverse the writing direction are escaped."""
-    kept = text if len(text) <= longest else f"{text[:longest]} …"
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in kept)
+    """Return a text on one line, cut off at a length."""
+    return printable(text if len(text) <= longest else f"{text[:longest]} …")
 
 
 # -- arrays -----------------------------------------------------------------------------------------------------------

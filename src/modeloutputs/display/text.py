@@ -8,7 +8,7 @@ from typing import Any
 from ..arrays.base import array_summary
 from ..output.nested import children, fold, is_array
 
-__all__ = ["pformat", "summary"]
+__all__ = ["pformat", "printable", "summary"]
 
 
 def pformat(output: Any, *, values: bool = False, indent: int = 2, width: int = 120) -> str:
@@ -54,7 +54,10 @@ def summary(value: Any) -> str:
         >>> summary((np.ones(2), np.ones(2), None))
         '(2 x f64[2], None)'
     """
-    return fold(value, _leaf, _nested)
+    try:
+        return fold(value, _leaf, _nested)
+    except RecursionError:
+        return f"a {type(value).__name__} that holds itself, or is nested too deep"
 
 
 def _leaf(value: Any) -> str:
@@ -67,7 +70,8 @@ def _leaf(value: Any) -> str:
 
 def _nested(value: Any, texts: list[str]) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {text}" for (name, _), text in zip(children(value), texts, strict=True)) + "}"
+        keys = [printable(str(key)) for key, _ in children(value)]
+        return "{" + ", ".join(f"{key}: {text}" for key, text in zip(keys, texts, strict=True)) + "}"
     items = [_item(item, text) for (_, item), text in zip(children(value), texts, strict=True)]
     # Runs of equal items are counted, so 13 hidden states take as much room as one.
     runs = [(text, len(list(run))) for text, run in groupby(items)]
@@ -80,3 +84,15 @@ def _nested(value: Any, texts: list[str]) -> str:
 def _item(item: Any, text: str) -> str:
     is_counted = isinstance(item, (list, tuple)) and not text.startswith("(")
     return f"({text})" if is_counted else text
+
+
+def printable(text: str) -> str:
+    r"""Return a text on one line; characters that move the cursor or reverse the writing direction are escaped.
+
+    Examples:
+        >>> print(printable("caf\xe9\x1b[2J"))
+        café\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, MissingDependencyError, first_line
 from .git_lfs import check_not_lfs_pointer
+from .replacing import finish_replacing
 from .safetensors import MappedTensor, map_safetensors
 
 __all__ = [
@@ -20,28 +21,35 @@ __all__ = [
     "read_json",
     "resolve_within",
     "shard_paths",
+    "variant_name",
 ]
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ("*.json", "*.txt", "*.jinja")
+_HUB_FILES = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 
 
 # -- finding ------------------------------------------------------------------------------------------------------
 
 
-def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
+def find_checkpoint(
+    name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True, subfolder: str = ""
+) -> Path:
     """Return the folder of a checkpoint: a local folder, else one of the hub, from its cache or fetched.
+
+    A save into the folder that was interrupted is finished, see `files.replacing`.
 
     Args:
         name_or_path: folder or hub id.
         revision: branch, tag or commit, of a hub id.
         weights: whether to fetch the weights too, gigabytes that configurations and tokenizers do not need.
+        subfolder: where in the folder or hub id the checkpoint lies.
 
     Raises:
         CheckpointNotFoundError: there is no such folder, and the hub's checkpoint cannot be fetched.
+        CheckpointError: an interrupted save into the folder cannot be finished.
         MissingDependencyError: it could be a hub id, and huggingface-hub is not installed.
 
     Examples:
@@ -51,23 +59,34 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], revision: str | None =
     """
     name, folder = os.fspath(name_or_path), Path(name_or_path)
     if name and folder.is_dir():
+        folder = _subfolder(folder, subfolder)
+        finish_replacing(folder)
         return folder
     if folder.is_file():
         raise CheckpointNotFoundError(f"{str(folder)!r} is a file; pass the folder that holds config.json and weights")
     if not _HUB_ID.fullmatch(name):
         raise CheckpointNotFoundError(f"there is no folder {name!r}, and it cannot be a hub id like 'owner/name'")
-    return _from_hub(name, revision, weights)
+    return _from_hub(name, revision, weights, subfolder)
 
 
-def _from_hub(name: str, revision: str | None, weights: bool) -> Path:
-    folder = _fetch(name, revision, (*_HUB_FILES, *(["*.safetensors"] if weights else [])))
+def _subfolder(folder: Path, name: str) -> Path:
+    found = resolve_within(folder, name) if name else folder
+    if not found.is_dir():
+        raise CheckpointNotFoundError(f"{str(folder)!r} has no subfolder {name!r}")
+    return found
+
+
+def _from_hub(name: str, revision: str | None, weights: bool, subfolder: str) -> Path:
+    folder = _fetch(name, revision, (*_HUB_FILES, *(["*.safetensors"] if weights else [])), subfolder)
     if weights and not any(folder.glob("*.safetensors")):
-        folder = _fetch(name, revision, (*_HUB_FILES, "pytorch_model*.bin"))
+        folder = _fetch(name, revision, (*_HUB_FILES, "pytorch_model*.bin"), subfolder)
     return folder
 
 
-def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
-    """Fetch the files that match these patterns, except those in subfolders."""
+def _fetch(name: str, revision: str | None, patterns: tuple[str, ...], subfolder: str) -> Path:
+    """Fetch the files that match these patterns, except those in subfolders of the one asked for."""
+    inside = f"{subfolder.strip('/')}/" if subfolder else ""
+    wanted = [f"{inside}{pattern}" for pattern in patterns]
     try:
         from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     except ImportError:
@@ -75,12 +94,12 @@ def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
             f"there is no folder {name!r}; to load it as a hub id, install modeloutputs[hub]"
         ) from None
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
+        folder = snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=[f"{inside}*/*"])
     except Exception as error:  # noqa: BLE001  # its own errors, and those of whichever HTTP library it uses
         raise CheckpointNotFoundError(
             f"there is no folder {name!r} here, and it could not be fetched from the hub ({first_line(error)})"
         ) from None
-    return Path(folder)
+    return _subfolder(Path(folder), subfolder)
 
 
 def resolve_within(folder: Path, name: str) -> Path:
@@ -109,17 +128,21 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointNotFoundError: there is no such file.
-        FileFormatError: it is not JSON, or not an object.
+        FileFormatError: it is not JSON, not an object, not a regular file, or cannot be read.
 
     Examples:
         >>> _ = Path("config.json").write_text('{"model_type": "bert"}')
         >>> read_json(Path("config.json"))
         {'model_type': 'bert'}
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileFormatError(f"{str(path)!r} is a device, pipe or socket, and is not read; expected a JSON file")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise CheckpointNotFoundError(f"{str(path.parent)!r} has no {path.name}; is it a checkpoint folder?") from None
+    except OSError as error:  # no permission, a link that leads to itself
+        raise FileFormatError(f"{str(path)!r} cannot be read: {error.strerror or first_line(error)}") from None
     except (ValueError, RecursionError) as error:
         check_not_lfs_pointer(path)
         raise FileFormatError(f"{str(path)!r} is not valid JSON: {error}") from None
@@ -128,7 +151,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def map_checkpoint(folder: Path) -> dict[str, MappedTensor] | None:
+def variant_name(name: str, variant: str | None) -> str:
+    """Return the name of a variant's weight file or index.
+
+    Examples:
+        >>> variant_name(SAFETENSORS, "fp16"), variant_name(SAFETENSORS_INDEX, "fp16")
+        ('model.fp16.safetensors', 'model.safetensors.index.fp16.json')
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{variant}{dot}{suffix}" if variant else name
+
+
+def map_checkpoint(folder: Path, variant: str | None = None) -> dict[str, MappedTensor] | None:
     """Map a checkpoint's safetensors files and return their tensors by name, or None if it has no such file.
 
     Raises:
@@ -136,7 +170,7 @@ def map_checkpoint(folder: Path) -> dict[str, MappedTensor] | None:
             shard does not hold.
         FileFormatError: a file is truncated or corrupt.
     """
-    single, index = folder / SAFETENSORS, folder / SAFETENSORS_INDEX
+    single, index = (folder / variant_name(name, variant) for name in (SAFETENSORS, SAFETENSORS_INDEX))
     if single.is_file():
         return map_safetensors(single).tensors
     if not index.is_file():
@@ -166,12 +200,23 @@ def shard_paths(folder: Path, weight_map: Mapping[str, str]) -> dict[str, Path]:
         CheckpointNotFoundError: one is missing.
     """
     paths = {name: resolve_within(folder, name) for name in dict.fromkeys(weight_map.values())}
-    missing = [name for name, path in paths.items() if not path.is_file()]
+    missing = [_shown(name) for name, path in paths.items() if not _is_file(path)]
     if missing:
         raise CheckpointNotFoundError(
             f"{str(folder)!r} lacks {len(missing)} of the {len(paths)} shards its index names: {', '.join(missing[:5])}"
         )
     return paths
+
+
+def _shown(name: str) -> str:
+    return name[:60] if name.isprintable() else ascii(name[:60])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that the file system cannot have
+        return False
 
 
 def _map_shards(folder: Path, weight_map: Mapping[str, str]) -> dict[str, MappedTensor]:

@@ -136,12 +136,20 @@ def _read_header(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], int]:
         check_not_lfs_pointer(path)
         raise FileFormatError(f"{str(path)!r} is not a safetensors file, or its header is truncated ({size} bytes)")
     try:
-        header: Any = json.loads(mapping[8 : 8 + length])
+        header: Any = json.loads(mapping[8 : 8 + length], object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {error}") from None
     if not isinstance(header, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: not a JSON object")
     return cast("dict[str, Any]", header), 8 + length
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)[:60]!r} twice")
+    return found
 
 
 def _parse_tensor(path: Path, name: str, entry: Any, base: int, mapping: mmap.mmap) -> MappedTensor:

@@ -1,28 +1,27 @@
 """Writes weights as safetensors, in one file or in shards with an index; the whole checkpoint appears or nothing."""
 
-import contextlib
 import json
 import re
-import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_path
-from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX
+from ..errors import ModelOutputsError
+from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_index, variant_name
+from .replacing import Replacement, replace_together
 from .safetensors import nbytes, write_safetensors
 
-__all__ = ["save_weights"]
+__all__ = ["save_weights", "stale_weights", "write_weights"]
 
-# What may be removed when it is stale. Other files whose names begin with "model" are somebody else's.
-_WRITTEN_HERE = re.compile(r"model(-\d{5}-of-\d{5}(-[0-9a-f]{8})?)?\.safetensors|model\.safetensors\.index\.json")
+# What may be removed when it is stale, whatever else an index names; the last part, earlier versions wrote.
+_SHARD = re.compile(r"model(\.\w+)?-\d{5}-of-\d{5}(-[0-9a-f]{8})?\.safetensors")
 
 
 def save_weights(tensors: Mapping[str, Any], folder: Path, max_shard_size: int, framework: str = "pt") -> None:
     """Write arrays of any framework into a folder, as one safetensors file or as shards with an index.
 
-    Weight files of an earlier checkpoint are removed last, so that a failure leaves it readable. Arrays are written one
-    after the other: of those on a device, or not contiguous, one at a time is copied.
+    Files of an earlier checkpoint are replaced together, see `replace_together`. Arrays are written one after the
+    other: of those on a device, or not contiguous, one at a time is copied.
 
     Args:
         tensors: the weights by the names that they have in checkpoints.
@@ -32,7 +31,7 @@ def save_weights(tensors: Mapping[str, Any], folder: Path, max_shard_size: int, 
 
     Raises:
         InputError: the format lacks a tensor's dtype.
-        OSError: a file cannot be written.
+        FileWriteError: a file cannot be written.
 
     Examples:
         >>> import numpy as np
@@ -45,17 +44,42 @@ def save_weights(tensors: Mapping[str, Any], folder: Path, max_shard_size: int, 
         model-00002-of-00002.safetensors
         model.safetensors.index.json
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with replace_together(folder, last=[SAFETENSORS_INDEX], stale=stale_weights) as files:
+        write_weights(files, tensors, max_shard_size, framework)
+
+
+def write_weights(
+    files: Replacement,
+    tensors: Mapping[str, Any],
+    max_shard_size: int,
+    framework: str = "pt",
+    *,
+    variant: str | None = None,
+) -> None:
+    """Write weights among the files of a folder that are replaced together; see `save_weights` and `variant_name`."""
     shards = _split(tensors, max_shard_size)
-    names = [SAFETENSORS] if len(shards) == 1 else _shard_names(folder, len(shards))
-    with contextlib.ExitStack() as stack:
-        # All files are complete before the first replaces an old one; the index, entered first, is replaced last.
-        if len(shards) > 1:
-            index = stack.enter_context(atomic_path(folder / SAFETENSORS_INDEX))
-            index.write_text(_index(names, shards), encoding="utf-8")
-        for name, shard in zip(names, shards, strict=True):
-            write_safetensors(stack.enter_context(atomic_path(folder / name)), shard, {"format": framework})
-    _remove_stale(folder, {*names, *([SAFETENSORS_INDEX] if len(shards) > 1 else [])})
+    names = [variant_name(SAFETENSORS, variant)] if len(shards) == 1 else _shard_names(len(shards), variant)
+    for name, shard in zip(names, shards, strict=True):
+        write_safetensors(files.path(name), shard, {"format": framework})
+    if len(shards) > 1:
+        files.write_text(variant_name(SAFETENSORS_INDEX, variant), _index(names, shards))
+
+
+def stale_weights(folder: Path, written: Collection[str], variant: str | None = None) -> set[str]:
+    """Return which weight files of an earlier checkpoint end with it: its index, the shards that this names, the whole.
+
+    Args:
+        folder: of the checkpoint.
+        written: names of the new files.
+        variant: of both checkpoints.
+    """
+    whole, index = variant_name(SAFETENSORS, variant), folder / variant_name(SAFETENSORS_INDEX, variant)
+    try:
+        named = set(read_index(index).values()) if index.is_file() else set[str]()
+    except ModelOutputsError:  # what a broken index meant cannot be known
+        named = set[str]()
+    shards = {name for name in named if _SHARD.fullmatch(name)}
+    return {whole, index.name, *shards} - {*written}
 
 
 def _split(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
@@ -70,20 +94,12 @@ def _split(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
     return shards
 
 
-def _shard_names(folder: Path, count: int) -> list[str]:
-    """Return the customary names, with a tag if one exists already: the old index needs the old shards to the last."""
-    names = [f"model-{i:05d}-of-{count:05d}" for i in range(1, count + 1)]
-    tag = f"-{secrets.token_hex(4)}" if any((folder / f"{name}.safetensors").exists() for name in names) else ""
-    return [f"{name}{tag}.safetensors" for name in names]
+def _shard_names(count: int, variant: str | None) -> list[str]:
+    stem = variant_name(SAFETENSORS, variant).removesuffix(".safetensors")
+    return [f"{stem}-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
 def _index(names: list[str], shards: list[dict[str, Any]]) -> str:
     weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
     total = sum(nbytes(name, tensor) for shard in shards for name, tensor in shard.items())
     return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2, sort_keys=True) + "\n"
-
-
-def _remove_stale(folder: Path, current: set[str]) -> None:
-    for path in folder.iterdir():
-        if _WRITTEN_HERE.fullmatch(path.name) and path.name not in current:
-            path.unlink()

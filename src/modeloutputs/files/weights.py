@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = ["MatchedNames", "canonical_name", "match_names"]
@@ -33,6 +33,8 @@ class MatchedNames:
     """Names of the model that the checkpoint lacks."""
     unexpected: list[str]
     """Names of the checkpoint that the model has no place for."""
+    stored: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    """Name in the checkpoint, by the same without what wrappers add."""
 
 
 def canonical_name(name: str) -> str:
@@ -48,6 +50,17 @@ def canonical_name(name: str) -> str:
     return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
 
 
+def _without_wrapper(by_name: Mapping[str, str], wanted: Collection[str], prefix: str) -> Mapping[str, str]:
+    """Take off the path of the model within what a training loop saved, where nothing is found without."""
+    plain = dict.fromkeys(name.removeprefix(prefix) for name in wanted)
+    if not plain or any(name.removeprefix(prefix) in plain for name in by_name):
+        return by_name
+    paths = (name.removesuffix(f".{end}") for end in plain for name in by_name if name.endswith(f".{end}"))
+    path = next((path.removesuffix(f".{prefix[:-1]}") for path in paths), None)
+    inner = {name.removeprefix(f"{path}."): stored for name, stored in by_name.items() if name.startswith(f"{path}.")}
+    return inner if path else by_name
+
+
 def match_names(
     wanted: Iterable[str], stored: Collection[str], facts: NameFacts, *, has_base: bool, tied: bool
 ) -> MatchedNames:
@@ -60,8 +73,9 @@ def match_names(
         has_base: the model has a head, and the base model as an attribute.
         tied: the configuration ties the scores to the embeddings.
     """
-    by_name = {canonical_name(name): name for name in stored}
+    wanted = list(wanted)
     prefix = f"{facts.prefix}."
+    by_name = _without_wrapper({canonical_name(name): name for name in stored}, wanted, prefix)
     is_prefixed = any(name.startswith(prefix) for name in by_name)
 
     def find(name: str) -> str | None:
@@ -72,4 +86,4 @@ def match_names(
     places = {name: find(name) for name in wanted}
     found = {name: place for name, place in places.items() if place is not None}
     unexpected = sorted(set(stored) - set(found.values()))
-    return MatchedNames(found, [name for name, place in places.items() if place is None], unexpected)
+    return MatchedNames(found, [name for name, place in places.items() if place is None], unexpected, by_name)

@@ -113,17 +113,24 @@ def positions_from_mask(mask: Array | None, start: Array | int, length: int) -> 
     return jnp.take_along_axis(counted, jnp.broadcast_to(places, (mask.shape[0], length)), 1)
 
 
-def rotary_cos_sin(positions: Array, inverse_frequencies: Sequence[float], dtype: Any) -> Rotary:
+def rotary_cos_sin(
+    positions: Array, inverse_frequencies: Sequence[float] | Array, dtype: Any, factor: float = 1.0
+) -> Rotary:
     """Return cosines and sines of rotary positions (Su et al., 2021, section 3.2.2).
 
     Args:
         positions: (B or 1, Q) integers.
-        inverse_frequencies: D / 2 angles per position; dimension i is paired with dimension i + D / 2.
+        inverse_frequencies: D / 2 angles per position, of all rows or (B, D / 2) of each; dimension i is paired with
+            dimension i + D / 2.
         dtype: of the result; angles are computed in float32.
+        factor: what cosines and sines are multiplied by.
     """
     frequencies = jnp.asarray(inverse_frequencies, jnp.float32)
-    angles = positions[:, None, :, None].astype(jnp.float32) * jnp.concatenate([frequencies, frequencies])
-    return jnp.cos(angles).astype(dtype), jnp.sin(angles).astype(dtype)
+    frequencies = jnp.concatenate([frequencies, frequencies], -1)
+    if frequencies.ndim == 2:
+        frequencies = frequencies[:, None, None, :]
+    angles = positions[:, None, :, None].astype(jnp.float32) * frequencies
+    return (jnp.cos(angles) * factor).astype(dtype), (jnp.sin(angles) * factor).astype(dtype)
 
 
 def apply_rotary(states: Array, rotary: Rotary) -> Array:

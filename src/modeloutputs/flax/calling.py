@@ -178,15 +178,20 @@ class CompiledCalls:
                     f"{name} was passed to a model without cross-attention; set config.add_cross_attention"
                 )
 
+    @property
+    def _position_limit(self) -> int:
+        """Positions that the model can compute."""
+        return self.config.max_position_embeddings
+
     def _check_tokens(self, inputs: Arrays, heads: int, prefix: str = "", room: int | None = None) -> None:
         """Refuse invalid ids, positions and masks, those of the arguments that begin with `prefix`."""
         config: Any = self.config
         ids = facts(inputs[f"{prefix}input_ids"])
         check_ids(ids, config.vocab_size, f"{prefix}input_ids")
         rows, length = ids.shape
-        check_length(length, 0, config.max_position_embeddings if room is None else room)
+        check_length(length, 0, self._position_limit if room is None else room)
         if f"{prefix}position_ids" in inputs:
-            check_position_ids(facts(inputs[f"{prefix}position_ids"]), config.max_position_embeddings, rows, length)
+            check_position_ids(facts(inputs[f"{prefix}position_ids"]), self._position_limit, rows, length)
         if f"{prefix}attention_mask" in inputs:
             check_mask(inputs[f"{prefix}attention_mask"], rows, length, heads, room)
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax import Array
 
 from ..architectures.layers import FeedForwardPaths, LayerSettings
+from ..architectures.setting_checks import shown
 from ..errors import InputError, nearest
 from .libraries import initializers, jax, jnp
 
@@ -45,7 +46,7 @@ def activation(name: str) -> Callable[[Array], Array]:
         InputError: no activation has that name.
     """
     if name not in ACTIVATIONS:
-        raise InputError(f"hidden_act is {name!r}{nearest(name, ACTIVATIONS)}")
+        raise InputError(f"hidden_act is {shown(name)}{nearest(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

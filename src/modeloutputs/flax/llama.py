@@ -7,9 +7,11 @@ from jax import Array
 
 from ..architectures import LlamaConfig
 from ..architectures.llama import LAYER_PATHS, WEIGHT_NAMES, layer_settings
+from ..architectures.rotary import RotarySettings
 from .attention import Rotary, rotary_cos_sin
 from .decoders import CausalLMModule, DecoderModule, FlaxDecoderModel
 from .layers import Layout
+from .libraries import jnp
 from .outputs import FlaxBaseModelOutputWithPast, FlaxCausalLMOutputWithCrossAttentions
 
 __all__ = [
@@ -41,13 +43,29 @@ class FlaxLlamaModule(DecoderModule):
         return self.embed_tokens(input_ids)
 
     def rotary(self, positions: Array, dtype: Any) -> Rotary:
-        """Return the rotary positions."""
-        return rotary_cos_sin(positions, self.config.inverse_frequencies(), dtype)
+        """Return the rotary positions; some ways of stretching them go by each row's own length."""
+        settings: RotarySettings = self.config.rotary
+        frequencies, factor = settings.rotary()
+        if settings.depends_on_length:
+            return rotary_cos_sin(positions, _by_length(settings, positions.max(1, keepdims=True) + 1), dtype, factor)
+        return rotary_cos_sin(positions, frequencies, dtype, factor)
 
     @property
     def token_table(self) -> nn.Embed:
         """The table of token embeddings."""
         return self.embed_tokens
+
+
+def _by_length(settings: RotarySettings, lengths: Array) -> Array:
+    """Return the angles (B, head_dim / 2) for rows of lengths (B, 1), which a trace does not know."""
+    if settings.scaling["rope_type"] == "longrope":
+        short, long = (settings.rotary(int(settings.original) + more).frequencies for more in (0, 1))
+        return jnp.where(lengths > settings.original, jnp.asarray(long), jnp.asarray(short))
+    # NTK-aware scaling, as `RotarySettings` has it for a length that is known.
+    width, factor, most = settings.head_dim, settings.scaling["factor"], settings.max_positions
+    stretch = factor * jnp.maximum(lengths, most) / most - (factor - 1)
+    theta = settings.theta * stretch ** (width / (width - 2))
+    return theta ** (-2 * jnp.arange(width // 2) / width)
 
 
 class FlaxLlamaForCausalLMModule(CausalLMModule):
@@ -63,6 +81,10 @@ class FlaxLlamaPreTrainedModel(FlaxDecoderModel[LlamaConfig]):
     config_class = LlamaConfig
     weight_names = WEIGHT_NAMES
     base_model_prefix = "model"
+
+    @property
+    def _position_limit(self) -> int:
+        return self.config.position_limit
 
 
 class FlaxLlamaModel(FlaxLlamaPreTrainedModel):

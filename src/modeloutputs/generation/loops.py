@@ -55,6 +55,18 @@ class DecoderProtocol(Protocol[Array]):
         """Continue from these rows (rows,), each of the same prompt as the row that it replaces."""
         ...
 
+    def criteria_met(self, sequences: NDArray[np.int64] | None, scores: Array) -> NDArray[np.bool_]:
+        """Return whether the settings' `stopping_criteria` end each sequence; called only where there are any.
+
+        Args:
+            sequences: (N, length); None for the rows as they are, the last token appended.
+            scores: (rows, vocab) of the step.
+
+        Returns:
+            (N,).
+        """
+        ...
+
     def recent(self, count: int) -> NDArray[np.int64]:
         """Return the last `count` tokens of each row, or all if there are fewer."""
         ...
@@ -101,7 +113,10 @@ def decode_steps(
         decoder.append(tokens)
         yield Step(tokens, scores, unfinished)
         if stopping.can_stop:  # else tokens are not read, and an accelerator runs ahead
-            unfinished = unfinished & ~stopping.ended(decoder.recent(stopping.window), length)
+            ended = stopping.ended(decoder.recent(stopping.window), length)
+            if stopping.asks_caller:
+                ended = ended | decoder.criteria_met(None, scores)
+            unfinished = unfinished & ~ended
             finished = None if unfinished.all() else ~unfinished
             if not unfinished.any():
                 return
@@ -137,7 +152,8 @@ def stream_text(
 ) -> Iterator[str]:
     """Yield the text that continues a single prompt, in whole characters, as it is generated."""
     text = TextStream(tokenizer, skip_special_tokens=True)
-    text.push(map(int, prompt.tokens[0][prompt.attended[0]]))  # a token's text may depend on what precedes it
+    known = prompt.attended[0] & (np.arange(prompt.length) >= prompt.unseen)
+    text.push(map(int, prompt.tokens[0][known]))  # a token's text may depend on what precedes it
     for _ in decode_steps(decoder, prompt, settings):
         if piece := text.push(int(decoder.recent(1)[0, 0])):
             yield piece
@@ -158,11 +174,12 @@ def beam_search(
         early_stopping=settings.early_stopping,
     )
     count = settings.num_beams * candidates_per_beam(len(prompt.eos_ids))
-    has_ended = partial(_has_ended, StoppingCriteria(prompt, settings), prompt.total_length)
+    stopping = StoppingCriteria(prompt, settings)
     step_scores: list[Array] = []
     while True:
         scores = decoder.scores()
         step_scores.extend([scores] if settings.output_scores else [])
+        has_ended = partial(_has_ended, decoder, stopping, scores, prompt.total_length)
         rows = beams.advance(decoder.top_candidates(scores, beams.running.scores, count), has_ended)
         if not beams.unfinished:
             return _best_sequences(prompt, settings, beams, step_scores)
@@ -170,11 +187,18 @@ def beam_search(
         decoder.append(beams.last_tokens)
 
 
-def _has_ended(stopping: StoppingCriteria, total_length: int, sequences: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _has_ended(
+    decoder: DecoderProtocol[Array],
+    stopping: StoppingCriteria,
+    scores: Array,
+    total_length: int,
+    sequences: NDArray[np.int64],
+) -> NDArray[np.bool_]:
     length = sequences.shape[1]
     if length == total_length:
         return np.ones(len(sequences), dtype=np.bool_)
-    return stopping.ended(sequences[:, -stopping.window :], length)
+    ended = stopping.ended(sequences[:, -stopping.window :], length)
+    return ended | decoder.criteria_met(sequences, scores) if stopping.asks_caller else ended
 
 
 def _best_sequences(

@@ -1,4 +1,4 @@
-"""Stopping: a row ends with an end token, or with the token that completes a stop string."""
+"""Stopping: a row ends with an end token, with the token that completes a stop string, or when a caller says so."""
 
 from typing import cast
 
@@ -20,7 +20,8 @@ class StoppingCriteria:
 
     Args:
         prompt: says which tokens end a row, and where the new text begins.
-        settings: the stop strings, and the tokenizer to search them with.
+        settings: the stop strings, the tokenizer to search them with, and whether there are `stopping_criteria`, which
+            the loops ask, as they take the framework's arrays.
 
     Examples:
         >>> prompt = Prompt(np.array([[4], [5]]), None, max_new_tokens=3, eos_ids=[7])
@@ -32,15 +33,16 @@ class StoppingCriteria:
     def __init__(self, prompt: Prompt, settings: GenerationSettings) -> None:
         self._eos_ids = np.array(prompt.eos_ids, dtype=np.int64)
         self._strings: _StopStrings | None = None
+        self.asks_caller = settings.stopping_criteria is not None
         if settings.stop_strings and settings.tokenizer is not None:
             given = settings.stop_strings
-            strings = [given] if isinstance(given, str) else [string for string in given if string]
+            strings = [given] if isinstance(given, str) else list(given)
             self._strings = _StopStrings(strings, settings.tokenizer, prompt.length)
 
     @property
     def can_stop(self) -> bool:
         """Whether any row can end before the maximum length."""
-        return bool(len(self._eos_ids)) or self._strings is not None
+        return bool(len(self._eos_ids)) or self._strings is not None or self.asks_caller
 
     @property
     def window(self) -> int:

@@ -66,7 +66,7 @@ def _as_pairs(output: Any, value: Any) -> Iterable[Any] | None:
         return cast("Iterable[Any]", value)
     if isinstance(value, (list, tuple)) and value:
         items = cast("list[Any]", value)
-        names_field = _is_named_pair(items[0]) and items[0][0] in fields
+        names_field = any(_is_named_pair(item) and item[0] in fields for item in items)
         return items if names_field or all(map(_is_named_pair, items)) else None
     return None
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import Config, Tokens
 from .gpt2 import ByteLevelTokenizer
+from .settings import FLAG
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,7 +30,7 @@ class BartTokenizer(ByteLevelTokenizer):
         "pad_token": "<pad>",
         "mask_token": {"content": "<mask>", "lstrip": True},
     }
-    own_settings = (*ByteLevelTokenizer.own_settings, "trim_offsets")
+    own_settings = {**ByteLevelTokenizer.own_settings, "trim_offsets": FLAG}  # noqa: RUF012
 
     @classmethod
     def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:

@@ -1,11 +1,12 @@
 """BERT's tokenizer: WordPiece (Devlin et al., 2019, section 3)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointNotFoundError
 from .base import Config, PreTrainedTokenizer, Tokens
-from .files import TOKENIZER_FILE, read_vocabulary, vocabulary_in_order
+from .files import TOKENIZER_FILE, lines_of, read_vocabulary
+from .settings import FLAG
+from .sources import Sources
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,17 +38,21 @@ class BertTokenizer(PreTrainedTokenizer):
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     }
-    own_settings = tuple(setting for setting, _, _ in _NORMALIZATION)
+    own_settings = {setting: FLAG for setting, _, _ in _NORMALIZATION}  # noqa: RUF012
+    vocabulary_names = (VOCABULARY,)
 
     @classmethod
-    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, sources: Sources, config: Config, tokens: Tokens) -> "Tokenizer":
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-        if not (folder / VOCABULARY).is_file():
-            raise CheckpointNotFoundError(f"{str(folder)!r} has neither {TOKENIZER_FILE} nor {VOCABULARY}")
-        vocabulary = read_vocabulary(folder / VOCABULARY)
-        backend = Tokenizer(models.WordPiece(vocabulary, unk_token=tokens["unk_token"].content))
-        options = {ours: config.get(setting, default) for setting, ours, default in _NORMALIZATION}
+        if sources.vocabulary is None:
+            raise CheckpointNotFoundError(f"{sources.place} has neither {TOKENIZER_FILE} nor {VOCABULARY}")
+        vocabulary, unknown = read_vocabulary(sources.vocabulary), tokens["unk_token"].content
+        vocabulary.setdefault(unknown, max(vocabulary.values(), default=-1) + 1)  # words cannot do without
+        backend = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+        options: dict[str, Any] = {
+            ours: _setting(config, setting, default) for setting, ours, default in _NORMALIZATION
+        }
         backend.normalizer = normalizers.BertNormalizer(clean_text=True, **options)
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece(prefix="##")
@@ -70,12 +75,17 @@ class BertTokenizer(PreTrainedTokenizer):
 
         normalizer = backend.normalizer
         if isinstance(normalizer, BertNormalizer):
-            for setting, ours, _ in _NORMALIZATION:
+            for setting, ours, default in _NORMALIZATION:
                 if setting in config:
-                    setattr(normalizer, ours, config[setting])
+                    setattr(normalizer, ours, _setting(config, setting, default))
 
     def _saved_settings(self) -> Config:
         return {setting: getattr(self.backend.normalizer, ours, default) for setting, ours, default in _NORMALIZATION}
 
     def _vocabulary_files(self) -> dict[str, str]:
-        return {VOCABULARY: "".join(f"{token}\n" for token in vocabulary_in_order(self.backend))}
+        return {VOCABULARY: lines_of(self.backend.get_vocab(with_added_tokens=False))}
+
+
+def _setting(config: Config, name: str, default: bool | None) -> bool | None:
+    value = config.get(name)
+    return default if value is None else value

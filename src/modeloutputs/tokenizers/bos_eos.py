@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .base import Config, Tokens
+from .settings import FLAG
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["BOS_EOS_SETTINGS", "add_bos_eos"]
 
-BOS_EOS_SETTINGS = ("add_bos_token", "add_eos_token")
+BOS_EOS_SETTINGS = {"add_bos_token": FLAG, "add_eos_token": FLAG}
 
 
 def add_bos_eos(backend: "Tokenizer", config: Config, tokens: Tokens) -> None:

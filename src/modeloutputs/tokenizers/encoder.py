@@ -1,24 +1,16 @@
 """From text to ids: tokenizer calls with truncation and padding."""
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from ..errors import InputError
-from .encoding import (
-    BatchEncoding,
-    Padding,
-    Side,
-    TensorKind,
-    Text,
-    Truncation,
-    as_arrays,
-    check_count,
-    check_side,
-    resolve_option,
-    split_rows,
-)
-from .special import SpecialTokens
+from .arguments import CallOptions, Side, Text, check_options, check_side, resolve_option, split_rows
+from .backend import LibraryErrors
+from .encoding import BatchEncoding
+from .padding import Padder
+from .settings import Expected
+from .tensors import as_arrays
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -26,15 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["Encoder"]
 
 _TRUNCATIONS = ("longest_first", "only_first", "only_second")
-_PADDINGS = ("longest", "max_length")
+_ENCODING = LibraryErrors(InputError, "these texts cannot be encoded")
 
 
-class Encoder(SpecialTokens):
+class Encoder(Padder):
     """Encoding: the half of a tokenizer that turns texts into ids."""
 
     model_input_names: Sequence[str] = ("input_ids", "attention_mask")
     """Entries that a call returns by default."""
     default_padding_side: ClassVar[Side] = "right"
+    own_settings: ClassVar[Mapping[str, Expected]] = {}
+    """Settings that are accepted in addition to those of all tokenizers."""
 
     def __init__(
         self,
@@ -48,6 +42,7 @@ class Encoder(SpecialTokens):
         backend.no_padding()
         self.backend = backend
         self.special_tokens_map = special_tokens
+        self._additional = []
         self.model_max_length = model_max_length
         self.padding_side: Side = check_side("padding_side", padding_side or self.default_padding_side)
         self.truncation_side: Side = check_side("truncation_side", truncation_side)
@@ -61,50 +56,32 @@ class Encoder(SpecialTokens):
 
     def __call__(
         self,
-        text: Text | Sequence[Text] | Sequence[tuple[str, str]],
+        text: Text | Sequence[Text] | Sequence[tuple[str, str]] | None = None,
         text_pair: Text | Sequence[Text] | None = None,
+        text_target: Text | Sequence[Text] | None = None,
+        text_pair_target: Text | Sequence[Text] | None = None,
         *,
-        padding: Padding = False,
-        truncation: Truncation | None = None,
         max_length: int | None = None,
-        return_tensors: TensorKind | None = None,
-        add_special_tokens: bool = True,
-        is_split_into_words: bool = False,
-        padding_side: Side | None = None,
-        pad_to_multiple_of: int | None = None,
-        return_token_type_ids: bool | None = None,
-        return_attention_mask: bool | None = None,
-        return_offsets_mapping: bool = False,
-        return_special_tokens_mask: bool = False,
-        return_length: bool = False,
+        max_target_length: int | None = None,
+        **options: Unpack[CallOptions],
     ) -> BatchEncoding:
         """Turn texts into ids.
 
         Args:
             text: one text, a list of texts, or a list of (text, second text) pairs.
             text_pair: the second text, or as many as there are texts.
-            padding: True or "longest" to the longest row, "max_length" to that length, False for ragged rows.
-            truncation: True or "longest_first", "only_first", "only_second": which text is cut to fit `max_length`; by
-                default True if `max_length` is passed and rows are not padded to it.
+            text_target, text_pair_target: what a model is to produce: its ids are returned as `labels`, or as
+                `input_ids` where no `text` is passed.
             max_length: number of tokens, including special ones; by default the model's limit.
-            return_tensors: "pt" (PyTorch), "np" (NumPy), "jax", "tf", or None for lists.
-            add_special_tokens: add the special tokens that the model expects around texts, if any.
-            is_split_into_words: whether a text is a list of words.
-            padding_side: "left" or "right"; overrides the tokenizer's own.
-            pad_to_multiple_of: round padded lengths up to this.
-            return_token_type_ids: return `token_type_ids`, 0 for the first text and 1 for the second; like the mask,
-                returned by default if `model_input_names` has it.
-            return_attention_mask: return `attention_mask`, 1 for tokens and 0 for padding.
-            return_offsets_mapping: return `offset_mapping`, each token's (start, end) characters in its text.
-            return_special_tokens_mask: return `special_tokens_mask`, 1 for special tokens.
-            return_length: return `length`, the number of tokens of each row, including padding.
+            max_target_length: the same for the target; by default `max_length`.
+            **options: see `CallOptions`.
 
         Returns:
             `input_ids` and the requested entries: (batch, seq) int64 arrays, or lists, flat ones for a single text.
 
         Raises:
             InputError: no text, a different number of texts and second texts, rows of different length for an array,
-                padding without a padding token, or an invalid option.
+                padding without a padding token, words that the tokenizer would glue together, or an invalid option.
 
         Examples:
             >>> from tokenizers import Tokenizer, models, pre_tokenizers
@@ -116,118 +93,114 @@ class Encoder(SpecialTokens):
             >>> encoding.input_ids.tolist(), encoding.attention_mask.tolist()
             ([[1, 2], [1, 0]], [[1, 1], [1, 0]])
         """
-        rows, single = split_rows(text, text_pair, is_split_into_words)
-        if truncation is None:
-            truncation = max_length is not None and padding != "max_length"
-        encodings = self._encode(rows, truncation, max_length, add_special_tokens, is_split_into_words)
-        self._pad(encodings, padding, max_length, padding_side or self.padding_side, pad_to_multiple_of)
-        wanted = {
-            "input_ids": True,
-            "token_type_ids": return_token_type_ids,
-            "attention_mask": return_attention_mask,
-            "special_tokens_mask": return_special_tokens_mask,
-            "offset_mapping": return_offsets_mapping,
-            "length": return_length,
-        }
-        names = [name for name, said in wanted.items() if (name in self.model_input_names if said is None else said)]
-        entries: dict[str, Any] = {name: [_ENTRIES[name](encoding) for encoding in encodings] for name in names}
-        if return_tensors is not None:
-            entries = as_arrays(entries, return_tensors)
+        if options:
+            check_options(options)
+        if text_target is None:
+            return self._call(text, text_pair, max_length, options)
+        limit = max_length if max_target_length is None else max_target_length
+        target = self._call(text_target, text_pair_target, limit, options)
+        if text is None:
+            return target
+        encoding = self._call(text, text_pair, max_length, options)
+        encoding["labels"] = target["input_ids"]
+        return encoding
+
+    def _call(self, text: Any, text_pair: Any, max_length: int | None, options: CallOptions) -> BatchEncoding:
+        split, padding = options.get("is_split_into_words", False), options.get("padding", False)
+        rows, single = split_rows(text, text_pair, split)
+        encodings = self._encode(rows, max_length, options)
+        samples: list[int] | None = None
+        if options.get("return_overflowing_tokens"):
+            parts = [[encoding, *encoding.overflowing] for encoding in encodings]
+            samples = [i for i, windows in enumerate(parts) for _ in windows]
+            encodings, single = [window for windows in parts for window in windows], False
+        side = options.get("padding_side") or self.padding_side
+        self._pad_encodings(encodings, padding, max_length, side, options.get("pad_to_multiple_of"))
+        entries = self._entries(encodings, options)
+        if samples is not None:
+            entries["overflow_to_sample_mapping"] = samples
+        kind = options.get("return_tensors")
+        if kind is not None:
+            entries = as_arrays(entries, kind)
         elif single:
             entries = {name: values[0] for name, values in entries.items()}
         return BatchEncoding(entries, encodings)
+
+    def _entries(self, encodings: "list[Encoding]", options: CallOptions) -> dict[str, Any]:
+        wanted = {
+            "input_ids": True,
+            "token_type_ids": options.get("return_token_type_ids"),
+            "attention_mask": options.get("return_attention_mask"),
+            "special_tokens_mask": options.get("return_special_tokens_mask", False),
+            "offset_mapping": options.get("return_offsets_mapping", False),
+            "length": options.get("return_length", False),
+        }
+        names = [name for name, said in wanted.items() if (name in self.model_input_names if said is None else said)]
+        return {name: [_ENTRIES[name](encoding) for encoding in encodings] for name in names}
 
     def encode(self, text: Text, text_pair: Text | None = None, **options: Any) -> list[int]:
         """Return the ids of one text or pair; `options` are those of calling the tokenizer."""
         return self(text, text_pair, **options)["input_ids"]
 
-    def tokenize(self, text: str) -> list[str]:
-        """Return the tokens of a text, without added special tokens."""
-        return self(text, add_special_tokens=False).tokens()
+    def tokenize(self, text: str, pair: str | None = None, add_special_tokens: bool = False) -> list[str]:
+        """Return the tokens of a text or pair, by default without the special tokens around them."""
+        return self(text, pair, add_special_tokens=add_special_tokens).tokens()
+
+    def encode_plus(self, text: Text, text_pair: Text | None = None, **options: Any) -> BatchEncoding:
+        """Turn one text or pair into ids, as calling the tokenizer does."""
+        return self(text, text_pair, **options)
+
+    def batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> BatchEncoding:
+        """Turn a list of texts or pairs into ids, as calling the tokenizer does."""
+        return self(batch_text_or_text_pairs, **options)
 
     # -- truncation -------------------------------------------------------------------------------------------------
 
-    def _encode(
-        self,
-        rows: list[Any],
-        truncation: Truncation,
-        max_length: int | None,
-        add_special_tokens: bool,
-        is_split_into_words: bool,
-    ) -> "list[Encoding]":
+    def _encode(self, rows: list[Any], max_length: int | None, options: CallOptions) -> "list[Encoding]":
+        truncation, stride = options.get("truncation"), options.get("stride", 0)
+        special, split = options.get("add_special_tokens", True), options.get("is_split_into_words", False)
+        if truncation is None:
+            truncation = max_length is not None and options.get("padding", False) != "max_length"
         strategy = resolve_option("truncation", truncation, "do_not_truncate", _TRUNCATIONS)
         limit = self._limit(max_length)
         if strategy and limit is None:
             raise InputError("truncation was asked for, and neither max_length nor the tokenizer names a length")
-        if strategy and add_special_tokens:
-            self._check_room(cast("int", limit), pairs=any(isinstance(row, tuple) for row in rows))
-        with self._lock:
+        if strategy:
+            self._check_room(cast("int", limit), stride, special, any(isinstance(row, tuple) for row in rows))
+        with self._lock, _ENCODING:
+            if split:
+                self._check_words()
             try:
                 if strategy:
                     self.backend.enable_truncation(  # pyright: ignore[reportUnknownMemberType]
-                        cast("int", limit), strategy=strategy, direction=self.truncation_side
+                        cast("int", limit), stride=stride, strategy=strategy, direction=self.truncation_side
                     )
-                return self.backend.encode_batch(
-                    rows, is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
-                )
-            except TypeError:  # their types were looked at
-                raise InputError(
-                    "these texts cannot be encoded: one holds a lone surrogate, half a character"
-                ) from None
-            except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
-                raise InputError(f"these texts cannot be encoded: {error}") from None
+                return self.backend.encode_batch(rows, is_pretokenized=split, add_special_tokens=special)
             finally:
                 self.backend.no_truncation()
 
-    def _limit(self, max_length: int | None) -> int | None:
-        """Return the length to truncate or pad to."""
-        check_count("max_length", max_length)
-        return self.model_max_length if max_length is None else max_length
-
-    def _check_room(self, limit: int, pairs: bool) -> None:
+    def _check_room(self, limit: int, stride: int, special: bool, pairs: bool) -> None:
         """Refuse a length that special tokens alone exceed: the Rust library would not truncate at all."""
-        special = self.backend.num_special_tokens_to_add(pairs)
-        if limit < special:
-            raise InputError(f"max_length is {limit}, and the special tokens of a row alone are {special}")
-
-    # -- padding ----------------------------------------------------------------------------------------------------
-
-    def _pad(
-        self,
-        encodings: "list[Encoding]",
-        padding: Padding,
-        max_length: int | None,
-        side: Side,
-        multiple: int | None,
-    ) -> None:
-        strategy = resolve_option("padding", padding, "do_not_pad", _PADDINGS)
-        check_side("padding_side", side)
-        check_count("pad_to_multiple_of", multiple)
-        if strategy is None:
-            return
-        length = max(map(len, encodings)) if strategy == "longest" else self._limit(max_length)
-        if length is None:
-            raise InputError("padding='max_length' was asked for, and neither max_length nor the tokenizer names it")
-        length = -(-length // multiple) * multiple if multiple else length
-        token, token_id = self._padding_token()
-        for encoding in encodings:
-            encoding.pad(  # pyright: ignore[reportUnknownMemberType]
-                length, direction=side, pad_id=token_id, pad_type_id=0, pad_token=token
-            )
-
-    def _padding_token(self) -> tuple[str, int]:
-        token, token_id = self.pad_token, self.pad_token_id
-        if token is None:
+        added = self.backend.num_special_tokens_to_add(pairs) if special else 0
+        if limit < added:
+            raise InputError(f"max_length is {limit}, and the special tokens of a row alone are {added}")
+        if stride and stride >= limit - added:
             raise InputError(
-                "padding was asked for, and the tokenizer has no padding token; set one, "
-                f"such as tokenizer.pad_token = {self.eos_token or '<pad>'!r}, or pass pad_token to from_pretrained"
+                f"stride is {stride}, and max_length {limit} leaves {limit - added} tokens of text in a row; "
+                "windows advance only where the stride is smaller"
             )
-        if token_id is None:
+
+    def _check_words(self) -> None:
+        """Refuse words that would be glued together, as a byte-level encoding glues words that bring no space."""
+        pair = self.backend.encode_batch([["x", "x"]], is_pretokenized=True, add_special_tokens=False)[0]
+        single = self.backend.encode_batch([["x"]], is_pretokenized=True, add_special_tokens=False)[0]
+        whole, once = (self.backend.decode(it.ids, skip_special_tokens=False) for it in (pair, single))
+        if once.strip() and whole.strip() == once.strip() * 2:
+            prefix = "load it with add_prefix_space=True, or " if "add_prefix_space" in self.own_settings else ""
             raise InputError(
-                f"padding was asked for, and the padding token {token!r} is not in the vocabulary; "
-                "set tokenizer.pad_token to a token that is"
+                "is_split_into_words was asked for, and this tokenizer would join the words ['x', 'x'] into "
+                f"{whole!r}; {prefix}pass ' '.join(words)"
             )
-        return token, token_id
 
 
 _ENTRIES: "dict[str, Callable[[Encoding], Any]]" = {

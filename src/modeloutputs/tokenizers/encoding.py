@@ -1,39 +1,34 @@
-"""Arguments and result of a tokenizer call: rows of text in, lists or arrays of any framework out."""
+"""What a tokenizer call returns: ids and masks by name, and which token stands where in the text."""
 
-import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from ..errors import InputError, MissingDependencyError
-from ..frameworks import FRAMEWORKS, NICKNAMES
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-__all__ = [
-    "BatchEncoding",
-    "Padding",
-    "Side",
-    "TensorKind",
-    "Text",
-    "Truncation",
-    "as_arrays",
-    "check_count",
-    "check_side",
-    "resolve_option",
-    "split_rows",
-]
+__all__ = ["BatchEncoding", "CharSpan", "TokenSpan"]
 
-Side = Literal["left", "right"]
-Padding = bool | Literal["longest", "max_length", "do_not_pad"]
-Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
-TensorKind = Literal["pt", "np", "jax", "tf"]
-Text = str | Sequence[str]
-"""One text or, with `is_split_into_words`, the words of one."""
+
+class CharSpan(NamedTuple):
+    """Characters of a text, from `start` up to `end`."""
+
+    start: int
+    end: int
+
+
+class TokenSpan(NamedTuple):
+    """Tokens of a row, from `start` up to `end`."""
+
+    start: int
+    end: int
 
 
 class BatchEncoding(dict[str, Any]):
     """Result of a tokenizer call: a dict to pass on as `model(**encoding)`, whose entries are attributes too.
+
+    Methods like `char_to_token` take the row and the position in it, or the position alone for row 0. Those that
+    relate tokens and text raise InputError where the encoding was made from ids, not from texts.
 
     Examples:
         >>> encoding = BatchEncoding({"input_ids": [1, 2]}, [])
@@ -41,9 +36,9 @@ class BatchEncoding(dict[str, Any]):
         ([1, 2], {'input_ids': [1, 2]})
     """
 
-    def __init__(self, entries: dict[str, Any], encodings: "list[Encoding]") -> None:
+    def __init__(self, entries: dict[str, Any], encodings: "list[Encoding] | None" = None) -> None:
         super().__init__(entries)
-        self.encodings = encodings
+        self.encodings = encodings or []
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -51,175 +46,110 @@ class BatchEncoding(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"this encoding has no {name!r}; it has {', '.join(self)}") from None
 
-    def tokens(self, row: int = 0) -> list[str]:
-        """Return the tokens of a row as text, including padding."""
-        return self.encodings[row].tokens
+    @property
+    def data(self) -> dict[str, Any]:
+        """The entries."""
+        return dict(self)
 
-    def word_ids(self, row: int = 0) -> list[int | None]:
-        """Return for each token of a row the index of its word in the text; None for special tokens."""
-        return self.encodings[row].word_ids
+    @property
+    def n_sequences(self) -> int | None:
+        """Number of texts in a row, 1 or 2; None if unknown."""
+        return self.encodings[0].n_sequences if self.encodings else None
 
-    def sequence_ids(self, row: int = 0) -> list[int | None]:
-        """Return for each token of a row 0 for the first text and 1 for the second; None for special tokens."""
-        return self.encodings[row].sequence_ids
-
-    def to(self, device: Any) -> Self:
+    def to(self, device: Any, *, non_blocking: bool = False) -> Self:
         """Move PyTorch tensors to a device; return a new encoding."""
-        moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in self.items()}
+        options = {"non_blocking": True} if non_blocking else {}
+        moved = {name: value.to(device, **options) if hasattr(value, "to") else value for name, value in self.items()}
         return type(self)(moved, self.encodings)
 
+    # -- tokens -----------------------------------------------------------------------------------------------------
 
-# -- options --------------------------------------------------------------------------------------------------------
+    def _row(self, index: int) -> "Encoding":
+        if not self.encodings:
+            raise InputError("this encoding was not made from texts, and does not know which token stands where in one")
+        if not -len(self.encodings) <= index < len(self.encodings):
+            raise InputError(f"there is no row {index}; the encoding has {len(self.encodings)}")
+        return self.encodings[index]
 
+    def tokens(self, batch_index: int = 0) -> list[str]:
+        """Return the tokens of a row as text, including padding."""
+        return self._row(batch_index).tokens
 
-def resolve_option(name: str, value: bool | str, off: str, choices: Iterable[str]) -> str | None:
-    """Return the chosen strategy: the first for True, None for False and `off`.
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """Return for each token of a row the index of its word in the text; None for special tokens."""
+        return self._row(batch_index).word_ids
 
-    Raises:
-        InputError: an unknown option.
-    """
-    names = list(choices)
-    if value is True:
-        return names[0]
-    if value is False or value == off:
-        return None
-    if value not in names:
-        raise InputError(f"{name} is {value!r}; expected True, False or one of {', '.join(names)}")
-    return value
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
+        """Return for each token of a row 0 for the first text and 1 for the second; None for special tokens."""
+        return self._row(batch_index).sequence_ids
 
+    # -- from tokens to the text --------------------------------------------------------------------------------------
 
-def check_side(name: str, side: Side) -> Side:
-    """Return a valid side.
+    def _token(self, first: int, second: int | None) -> "tuple[Encoding, int]":
+        """Return a row and a token's position in it."""
+        row, index = (0, first) if second is None else (first, second)
+        encoding = self._row(row)
+        if not -len(encoding) <= index < len(encoding):
+            raise InputError(f"there is no token {index}; row {row} has {len(encoding)}")
+        return encoding, index % len(encoding)
 
-    Raises:
-        InputError: it is neither "left" nor "right".
-    """
-    if side not in ("left", "right"):
-        raise InputError(f"{name} is {side!r}; expected 'left' or 'right'")
-    return side
+    def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """Return in which text a token is, 0 or 1; None for special tokens."""
+        encoding, index = self._token(batch_or_token_index, token_index)
+        return encoding.token_to_sequence(index)
 
+    def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
+        """Return the index of a token's word; None for special tokens."""
+        encoding, index = self._token(batch_or_token_index, token_index)
+        found: Any = encoding.token_to_word(index)
+        # the library returns the word, or (text, word)
+        return cast("tuple[int, int]", found)[1] if isinstance(found, tuple) else found
 
-def check_count(name: str, count: int | None) -> None:
-    """Check an optional number of tokens.
+    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
+        """Return a token's characters in its text; None for special tokens."""
+        encoding, index = self._token(batch_or_token_index, token_index)
+        found = encoding.token_to_chars(index)
+        return None if found is None else _span(CharSpan, found)
 
-    Raises:
-        InputError: it is neither None nor a positive integer.
-    """
-    if count is not None and (not isinstance(count, int) or count < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"{name} is {count!r}; expected a positive integer or None")
+    # -- from the text to tokens --------------------------------------------------------------------------------------
 
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> TokenSpan | None:
+        """Return the tokens of a word of the first or the second text; None if it has none, as when it was cut off."""
+        row, index = (0, batch_or_word_index) if word_index is None else (batch_or_word_index, word_index)
+        found = self._row(row).word_to_tokens(_position("word", index), sequence_index)
+        return None if found is None else TokenSpan(*found)
 
-# -- rows in --------------------------------------------------------------------------------------------------------
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> CharSpan | None:
+        """Return the characters of a word of the first or the second text; None if there is no such word."""
+        row, index = (0, batch_or_word_index) if word_index is None else (batch_or_word_index, word_index)
+        found = self._row(row).word_to_chars(_position("word", index), sequence_index)
+        return None if found is None else CharSpan(*found)
 
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """Return the token that has a character of the first or the second text; None if none has, as for spaces."""
+        row, index = (0, batch_or_char_index) if char_index is None else (batch_or_char_index, char_index)
+        return self._row(row).char_to_token(_position("character", index), sequence_index)
 
-def split_rows(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
-    """Return the backend's input, one entry a row, and whether a single text was passed.
-
-    Args:
-        text: one text, a list of texts, or a list of pairs.
-        pair: the second text, or as many as there are texts, or None.
-        split: whether a text is a list of words.
-
-    Raises:
-        InputError: the texts have the wrong types, are empty, or differ in number from the second texts.
-    """
-    single, one = _is_text(text, split), "list of words" if split else "string"
-    texts = [text] if single else _as_list(text, f"text is {{}}; expected a {one} or a list of such")
-    if not texts:
-        raise InputError("no text was passed; expected a string or a non-empty list of them")
-    if pair is None:
-        rows = [tuple(row) if _is_pair(row) and not _is_text(row, split) else row for row in texts]
-    else:
-        rows = _join(
-            texts, [pair] if single else _as_list(pair, "text_pair is {}, text is a list; expected a list too")
-        )
-    for i, row in enumerate(rows):
-        _check_row(i, row, one, split)
-    return rows, single
-
-
-def _join(texts: list[Any], pairs: list[Any]) -> list[Any]:
-    if len(pairs) != len(texts):
-        raise InputError(f"{len(texts)} texts were passed with {len(pairs)} second texts; pass as many")
-    return list(zip(texts, pairs, strict=True))
-
-
-def _check_row(index: int, row: Any, one: str, split: bool) -> None:
-    if not _is_text(row, split) and not (_is_pair(row) and all(_is_text(part, split) for part in row)):
-        raise InputError(f"text {index} is {reprlib.repr(row)}; expected a {one} or a pair of them")
-
-
-def _as_list(texts: Any, message: str) -> list[Any]:
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise InputError(message.format(reprlib.repr(texts)))
-    return list(cast("Iterable[Any]", texts))
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
+        """Return the word that has a character of the first or the second text; None if none has."""
+        row, index = (0, batch_or_char_index) if char_index is None else (batch_or_char_index, char_index)
+        return self._row(row).char_to_word(_position("character", index), sequence_index)
 
 
-def _is_text(text: Any, split: bool) -> bool:
-    if not split:
-        return isinstance(text, str)
-    return isinstance(text, (list, tuple)) and all(isinstance(word, str) for word in cast("list[Any]", text))
+def _position(what: str, index: int) -> int:
+    if index < 0:
+        raise InputError(f"there is no {what} {index}; positions start at 0")
+    return index
 
 
-def _is_pair(row: Any) -> bool:
-    return isinstance(row, (tuple, list)) and len(cast("list[Any]", row)) == 2
-
-
-# -- arrays out -----------------------------------------------------------------------------------------------------
-
-
-def as_arrays(entries: Mapping[str, list[Any]], kind: str) -> dict[str, Any]:
-    """Return each entry's rows as one array of int64 (int32 for JAX unless x64 is enabled).
-
-    Raises:
-        InputError: rows differ in length, or `kind` is unknown.
-        MissingDependencyError: the framework is not installed.
-    """
-    _check_even([len(row) for row in entries["input_ids"]])
-    return {name: _as_array(values, kind) for name, values in entries.items()}
-
-
-def _check_even(lengths: list[int]) -> None:
-    if len(set(lengths)) > 1:
-        raise InputError(
-            f"rows have {min(lengths)} to {max(lengths)} tokens and cannot be one array; "
-            "pass padding=True, and truncation=True to enforce max_length"
-        )
-
-
-def _as_array(values: list[Any], kind: str) -> Any:
-    if kind not in NICKNAMES:
-        raise InputError(f"return_tensors is {kind!r}; expected one of {', '.join(NICKNAMES)}, or None")
-    import numpy as np
-
-    name = NICKNAMES[kind]
-    try:
-        return _CONVERTERS[name](np.asarray(values, dtype=np.int64))
-    except ImportError:
-        raise MissingDependencyError(f"return_tensors={kind!r} needs modeloutputs[{FRAMEWORKS[name].folder}]") from None
-
-
-def _torch_array(array: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _jax_array(array: Any) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.asarray(array, dtype=int)  # pyright: ignore[reportUnknownMemberType]  # int32 unless x64 is enabled
-
-
-def _tensorflow_array(array: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.constant(array)
-
-
-_CONVERTERS: dict[str, Callable[[Any], Any]] = {
-    "torch": _torch_array,
-    "numpy": lambda array: array,
-    "jax": _jax_array,
-    "tensorflow": _tensorflow_array,
-}
+def _span(kind: type[CharSpan], found: Any) -> CharSpan:
+    # the library returns (start, end), or (text, (start, end))
+    return kind(*(found[1] if isinstance(found[1], tuple) else found))

@@ -1,63 +1,37 @@
 """Reads the files that tokenizers are kept in: tokenizer.json, vocabularies, merges, and the settings beside them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import CheckpointNotFoundError, FileFormatError
+from ..errors import FileFormatError
 from ..files.checkpoints import read_json
-from ..files.git_lfs import check_not_lfs_pointer
+from .backend import LibraryErrors, check_id, place_tokens
+from .settings import Config, additional_tokens, read_text
 from .special import SPECIAL_TOKENS, read_token
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer, models
 
 __all__ = [
-    "CHAT_TEMPLATE_FILE",
-    "CONFIG_FILE",
+    "MERGES_NAMES",
     "TOKENIZER_FILE",
-    "add_tokens",
+    "VOCABULARY_NAMES",
+    "added_tokens",
     "bpe_texts",
+    "check_added_ids",
+    "lines_of",
     "read_bpe",
-    "read_settings",
     "read_tokenizer",
     "read_vocabulary",
     "vocabulary_in_order",
 ]
 
-TOKENIZER_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
+TOKENIZER_FILE = "tokenizer.json"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
-
-
-# -- settings -------------------------------------------------------------------------------------------------------
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the contents of tokenizer_config.json, special_tokens_map.json and chat_template.jinja; each is optional.
-
-    Where there is a tokenizer.json, its post-processor tells whether texts get a first and a last token, and
-    `add_bos_token` and `add_eos_token` of tokenizer_config.json count for nothing, as in the peer.
-    """
-    settings = _read_optional(folder / CONFIG_FILE)
-    if "added_tokens_decoder" not in settings:  # the newer of the two forms
-        settings.update(_read_optional(folder / "special_tokens_map.json"))
-    if (folder / TOKENIZER_FILE).is_file():
-        settings = {name: value for name, value in settings.items() if name not in ("add_bos_token", "add_eos_token")}
-    template = folder / CHAT_TEMPLATE_FILE
-    return {**settings, "chat_template": _read_text(template)} if template.is_file() else settings
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _read_text(path: Path) -> str:
-    check_not_lfs_pointer(path)  # it would be read as a vocabulary of three tokens
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{str(path)!r} is not text in UTF-8: {error}") from None
+VOCABULARY_NAMES, MERGES_NAMES = (VOCABULARY, "encoder.json"), (MERGES, "vocab.bpe")
+"""Names of the files of a byte-pair encoding: today's, and those that OpenAI published GPT-2's under."""
 
 
 # -- whole tokenizers -----------------------------------------------------------------------------------------------
@@ -67,100 +41,172 @@ def read_tokenizer(path: Path) -> "Tokenizer":
     """Read a tokenizer.json.
 
     Raises:
-        FileFormatError: it is corrupt.
+        FileFormatError: it is corrupt, or the library panics over what it says.
     """
     from tokenizers import Tokenizer
 
-    read_json(path)  # says better than the Rust library what is wrong with a broken file
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
-        raise FileFormatError(f"{str(path)!r} is not a tokenizer: {error}") from None
+    content = read_json(path)  # says better than the Rust library what is wrong with a broken file
+    _check_ids(path, content)
+    with LibraryErrors(FileFormatError, f"{str(path)!r} is not a tokenizer"):
+        backend = Tokenizer.from_file(str(path))
+    return _try(path, _keep_ids(backend, content))
 
 
-def add_tokens(backend: "Tokenizer", folder: Path, settings: dict[str, Any]) -> None:
-    """Add the tokens that lie beside a vocabulary: `added_tokens_decoder` in the settings, or added_tokens.json.
+def _check_ids(path: Path, content: Config) -> None:
+    vocabulary = _mapping(_mapping(content.get("model")).get("vocab"))
+    for token, number in vocabulary.items():
+        check_id(repr(str(path)), token, number)
+    added: Any = content.get("added_tokens")
+    for token in cast("list[Any]", added) if isinstance(added, list) else []:
+        check_id(repr(str(path)), _mapping(token).get("content"), _mapping(token).get("id"))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _keep_ids(backend: "Tokenizer", content: Config) -> "Tokenizer":
+    """Give added tokens the ids that a file says; the library numbers them itself, without a word."""
+    added: list[dict[str, Any]] = content.get("added_tokens") or []
+    said: dict[str, int] = {token["content"]: token["id"] for token in added}
+    wrong = {text: number for text, number in said.items() if backend.token_to_id(text) != number}
+    return place_tokens(backend, wrong) if wrong else backend
+
+
+def _try(path: Path, backend: "Tokenizer") -> "Tokenizer":
+    """Return a backend that has encoded and decoded once: a file can be such that the library panics in use."""
+    with LibraryErrors(FileFormatError, f"{str(path)!r} is not a tokenizer"):
+        try:
+            ids = backend.encode("a", "a").ids
+            backend.decode(ids, skip_special_tokens=False)
+        except Exception:  # noqa: BLE001  # such as a missing unknown token, which only some texts need
+            return backend
+    return backend
+
+
+def added_tokens(folder: Path | None, settings: Config) -> "dict[int, AddedToken]":
+    """Return the tokens that lie beside a vocabulary: `added_tokens_decoder` in the settings, or added_tokens.json.
 
     Raises:
-        FileFormatError: they do not continue the vocabulary's ids.
+        FileFormatError: they are no mapping between ids and tokens.
     """
-    for number, token in sorted(_added_tokens(folder, settings).items()):
-        backend.add_tokens([token])  # pyright: ignore[reportUnknownMemberType]
-        if backend.token_to_id(token.content) != number:
-            raise FileFormatError(
-                f"{str(folder)!r} gives the added token {token.content!r} the id {number}, "
-                f"and in its vocabulary it has {backend.token_to_id(token.content)}"
-            )
-
-
-def _added_tokens(folder: Path, settings: dict[str, Any]) -> "dict[int, AddedToken]":
     from tokenizers import AddedToken
 
     described = settings.get("added_tokens_decoder")
     if described is not None:
-        return _described_tokens(folder, described)
+        return _described_tokens(str(folder), described)
     special = {read_token(name, settings[name]).content for name in SPECIAL_TOKENS if settings.get(name)}
-    path = folder / "added_tokens.json"
-    older = _read_ids(path) if path.is_file() else {}
-    return {i: AddedToken(text, special=text in special, normalized=text not in special) for text, i in older.items()}
+    special |= {token.content for token in additional_tokens(settings, FileFormatError)}
+    path = None if folder is None else folder / "added_tokens.json"
+    older = _read_ids(path) if path is not None and path.is_file() else {}
+    return {
+        i: AddedToken(
+            read_token(f"added token {i}", text).content, special=text in special, normalized=text not in special
+        )
+        for text, i in older.items()
+    }
 
 
-def _described_tokens(folder: Path, described: Any) -> "dict[int, AddedToken]":
+def check_added_ids(backend: "Tokenizer", place: str, added: "Mapping[int, AddedToken]") -> None:
+    """Check that added tokens have the ids that files give them.
+
+    Raises:
+        FileFormatError: one has another, since they do not continue the vocabulary's ids.
+    """
+    for number, token in added.items():
+        if backend.token_to_id(token.content) != number:
+            raise FileFormatError(
+                f"{place} gives the added token {token.content!r} the id {number}, "
+                f"and in its vocabulary it has {backend.token_to_id(token.content)}"
+            )
+
+
+def _described_tokens(place: str, described: Any) -> "dict[int, AddedToken]":
     if not isinstance(described, dict) or not all(str(key).isdecimal() for key in cast("dict[Any, Any]", described)):
-        raise FileFormatError(f"the added_tokens_decoder of {str(folder)!r} is not a mapping from id to token")
+        raise FileFormatError(f"the added_tokens_decoder of {place!r} is not a mapping from id to token")
     items = cast("dict[str, Any]", described).items()
-    return {int(i): read_token(f"added token {i}", token, special=False) for i, token in items}
+    return {
+        check_id(repr(place), token, int(i)): read_token(f"added token {i}", token, special=False) for i, token in items
+    }
 
 
 # -- vocabularies ---------------------------------------------------------------------------------------------------
 
 
-def read_vocabulary(path: Path) -> dict[str, int]:
+def read_vocabulary(source: Path | Mapping[str, int]) -> dict[str, int]:
     """Read a vocabulary of one token a line; a token's id is the number of its line, from 0.
+
+    Blanks after a token are no part of it. A token that stands in several lines has the last one's id.
+
+    Args:
+        source: the file, or the ids by token.
 
     Raises:
         FileFormatError: it is not text in UTF-8.
     """
-    return {token.rstrip("\r"): i for i, token in enumerate(_read_lines(path))}
+    if isinstance(source, Path):
+        return {token.rstrip(): i for i, token in enumerate(_read_lines(source))}
+    return _checked_ids("the vocabulary", source)
+
+
+def lines_of(vocabulary: Mapping[str, int]) -> str:
+    """Return the text that `read_vocabulary` reads as this vocabulary.
+
+    A line whose id no token has is a copy of the next token's, whose last line counts.
+
+    Examples:
+        >>> lines_of({"a": 0, "b": 2})
+        'a\\nb\\nb\\n'
+    """
+    lines: list[str] = []
+    for token, i in sorted(vocabulary.items(), key=lambda item: item[1]):
+        lines += [token] * (i + 1 - len(lines))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _read_lines(path: Path) -> list[str]:
     # not splitlines, which splits at characters that tokens are made of
-    lines = _read_text(path).split("\n")
+    lines = read_text(path).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_bpe(folder: Path, **options: Any) -> "models.BPE":
-    """Read a byte-pair encoding (Sennrich et al., 2016) from vocab.json and merges.txt.
+def read_bpe(vocabulary: Path | Mapping[str, int], merges: Path | list[Any], **options: Any) -> "models.BPE":
+    """Read a byte-pair encoding (Sennrich et al., 2016).
 
     Args:
-        folder: has both.
+        vocabulary: vocab.json, or the ids by token.
+        merges: merges.txt, or the pairs.
         **options: those of `tokenizers.models.BPE`, such as `unk_token` and `end_of_word_suffix`.
 
     Raises:
-        CheckpointNotFoundError: one is missing.
         FileFormatError: one is corrupt, or the merges are not of this vocabulary.
     """
     from tokenizers.models import BPE
 
-    missing = [name for name in (VOCABULARY, MERGES) if not (folder / name).is_file()]
-    if missing:
-        raise CheckpointNotFoundError(f"{str(folder)!r} has neither {TOKENIZER_FILE} nor {' and '.join(missing)}")
-    vocabulary, merges = _read_ids(folder / VOCABULARY), _read_merges(folder / MERGES)
-    try:
-        return BPE(vocabulary, merges, **options)
-    except Exception as error:  # noqa: BLE001  # the Rust library raises bare Exception
-        raise FileFormatError(
-            f"{VOCABULARY} and {MERGES} of {str(folder)!r} are not a byte-pair encoding: {error}"
-        ) from None
+    ids = _read_ids(vocabulary) if isinstance(vocabulary, Path) else _checked_ids("the vocabulary", vocabulary)
+    pairs = _read_merges(merges) if isinstance(merges, Path) else [_pair(merge) for merge in merges]
+    where = "the vocabulary and the merges"
+    if isinstance(vocabulary, Path) and isinstance(merges, Path):
+        where = f"{vocabulary.name} and {merges.name} of {str(vocabulary.parent)!r}"
+    with LibraryErrors(FileFormatError, f"{where} are not a byte-pair encoding"):
+        return BPE(ids, pairs, **options)
+
+
+def _pair(merge: Any) -> tuple[str, str]:
+    parts: tuple[Any, ...] = tuple(merge.split(" ") if isinstance(merge, str) else merge)
+    if len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+        raise FileFormatError(f"one of the merges is {merge!r}; expected two tokens with a space between")
+    return parts[0], parts[1]
 
 
 def _read_ids(path: Path) -> dict[str, int]:
-    ids = read_json(path)
-    wrong = next((token for token, i in ids.items() if type(i) is not int or not 0 <= i < 2**32), None)
-    if wrong is not None:
-        raise FileFormatError(f"{str(path)!r} gives {wrong!r} the id {ids[wrong]!r}; expected a whole number from 0")
-    return ids
+    return _checked_ids(repr(str(path)), read_json(path))
+
+
+def _checked_ids(where: str, ids: Mapping[str, Any]) -> dict[str, int]:
+    with LibraryErrors(FileFormatError, f"{where} has tokens that are no text"):
+        "".join(ids).encode()
+    return {token: check_id(where, token, number) for token, number in ids.items()}
 
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:

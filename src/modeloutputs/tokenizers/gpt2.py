@@ -1,11 +1,12 @@
 """GPT-2's tokenizer: byte-level byte-pair encoding (Radford et al., 2019, section 2.2)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .base import Config, PreTrainedTokenizer, Tokens
 from .bos_eos import BOS_EOS_SETTINGS, add_bos_eos
-from .files import bpe_texts, read_bpe
+from .files import MERGES_NAMES, VOCABULARY_NAMES, bpe_texts, read_bpe
+from .settings import FLAG
+from .sources import Sources
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,7 +21,8 @@ class ByteLevelTokenizer(PreTrainedTokenizer):
     """
 
     backend_model = "BPE"
-    own_settings = ("add_prefix_space",)
+    own_settings = {"add_prefix_space": FLAG}  # noqa: RUF012  # the base says that it is a class variable
+    vocabulary_names, merges_names = VOCABULARY_NAMES, MERGES_NAMES
 
     @property
     def add_prefix_space(self) -> bool:
@@ -28,10 +30,10 @@ class ByteLevelTokenizer(PreTrainedTokenizer):
         return bool(getattr(self.backend.pre_tokenizer, "add_prefix_space", False))
 
     @classmethod
-    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
+    def _build_backend(cls, sources: Sources, config: Config, tokens: Tokens) -> "Tokenizer":
         from tokenizers import Tokenizer, decoders, pre_tokenizers
 
-        backend = Tokenizer(read_bpe(folder))
+        backend = Tokenizer(read_bpe(*sources.both()))
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(config.get("add_prefix_space")))
         backend.decoder = decoders.ByteLevel()
         return backend
@@ -59,7 +61,7 @@ class GPT2Tokenizer(ByteLevelTokenizer):
 
     model_type = "gpt2"
     default_special_tokens = dict.fromkeys(("unk_token", "bos_token", "eos_token"), "<|endoftext|>")
-    own_settings = (*ByteLevelTokenizer.own_settings, *BOS_EOS_SETTINGS)
+    own_settings = {**ByteLevelTokenizer.own_settings, **BOS_EOS_SETTINGS}  # noqa: RUF012
 
     @classmethod
     def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:

@@ -3,15 +3,20 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointNotFoundError
+from ..errors import CheckpointNotFoundError, InputError
 from .base import Config, PreTrainedTokenizer, Tokens
 from .bos_eos import BOS_EOS_SETTINGS, add_bos_eos
 from .files import TOKENIZER_FILE
+from .sentencepiece import read_sentencepiece
+from .settings import FLAG
+from .sources import Sources
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["LlamaTokenizer"]
+
+MODEL = "tokenizer.model"
 
 
 class LlamaTokenizer(PreTrainedTokenizer):
@@ -21,6 +26,9 @@ class LlamaTokenizer(PreTrainedTokenizer):
     tokens stand around a text is tokenizer.json's to say, unless `add_bos_token` or `add_eos_token` is passed. Rows are
     padded on the left, as generating needs, unless tokenizer_config.json says otherwise; there is no padding token
     unless it names one or one is set.
+
+    Without tokenizer.json, SentencePiece's tokenizer.model is read: texts get the ids that SentencePiece gives them,
+    and a bos token before. `legacy` false puts no space before what follows a special token within a text.
     """
 
     model_type = "llama"
@@ -30,14 +38,20 @@ class LlamaTokenizer(PreTrainedTokenizer):
         "bos_token": "<s>",
         "eos_token": "</s>",
     }
-    own_settings = BOS_EOS_SETTINGS
+    own_settings = {**BOS_EOS_SETTINGS, "legacy": FLAG}  # noqa: RUF012
+    vocabulary_names = (MODEL,)
 
     @classmethod
-    def _build_backend(cls, folder: Path, config: Config, tokens: Tokens) -> "Tokenizer":
-        raise CheckpointNotFoundError(
-            f"{str(folder)!r} has no {TOKENIZER_FILE}, the one form that is read; of a checkpoint's tokenizer.model, "
-            "transformers.LlamaTokenizer.from_pretrained(checkpoint).save_pretrained(folder) makes one"
-        )
+    def _build_backend(cls, sources: Sources, config: Config, tokens: Tokens) -> "Tokenizer":
+        if sources.vocabulary is None:
+            raise CheckpointNotFoundError(f"{sources.place} has neither {TOKENIZER_FILE} nor {MODEL}")
+        if not isinstance(sources.vocabulary, Path):
+            raise InputError(f"the vocabulary is a mapping; expected {TOKENIZER_FILE} or the file {MODEL}")
+        return read_sentencepiece(sources.vocabulary, spaces_after_special=config.get("legacy") is not False)
+
+    @classmethod
+    def _add_special_tokens(cls, backend: "Tokenizer", config: Config, tokens: Tokens) -> None:
+        add_bos_eos(backend, {"add_bos_token": True, **config}, tokens)
 
     @classmethod
     def _own_tokens(cls, backend: "Tokenizer") -> Tokens:

@@ -1,10 +1,10 @@
 """Text as it is generated: token ids in, piece by piece, and out of each the text that it completes."""
 
-import operator
 from collections.abc import Iterable
-from typing import SupportsIndex, cast
+from typing import SupportsIndex
 
-from .base import PreTrainedTokenizer, check_ids
+from .base import PreTrainedTokenizer
+from .decoding import check_ids, clean_up, split_clean
 
 __all__ = ["TextStream"]
 
@@ -39,14 +39,16 @@ class TextStream:
 
     def __init__(self, tokenizer: PreTrainedTokenizer, *, skip_special_tokens: bool = False) -> None:
         self.tokenizer = tokenizer
-        known = tokenizer.backend.get_added_tokens_decoder().values()
-        self._skipped = {token.content for token in known if token.special} if skip_special_tokens else set[str]()
+        known = tokenizer.added_tokens_decoder.items()
+        self._skipped = {i for i, token in known if token.special} if skip_special_tokens else set[int]()
+        self._cleans = tokenizer.cleans_up()
         self._start()
 
     def _start(self) -> None:
         self._context: list[int] = []  # the last ids whose text was returned, all but what is held back
         self._returned = 0  # characters of the context's text that were
         self._bytes: list[int] = []  # a run of byte tokens that may go on
+        self._uncleaned = ""  # text whose spaces may still go, where the tokenizer cleans up
 
     def push(self, ids: SupportsIndex | Iterable[int]) -> str:
         """Return the text that one id, or several, complete; it may be empty. Ids may be those of an array.
@@ -54,40 +56,44 @@ class TextStream:
         Raises:
             InputError: a negative id.
         """
-        ready = self._release(check_ids(_as_ids(ids)))
+        ready = self._release(check_ids(ids))
         if not ready:
             return ""
         context = [*self._context, *ready]
-        text = self.tokenizer.decode(context)
+        text = self._decode(context)
         held = text.endswith(_INCOMPLETE)
         piece = text[self._returned : len(text) - held]
         self._context = context[-_CONTEXT:]
-        self._returned = len(self.tokenizer.decode(self._context)) - held
-        return piece
+        self._returned = len(self._decode(self._context)) - held
+        return self._clean(piece)
 
     def finish(self) -> str:
         """Return the rest, incomplete characters as U+FFFD, and be ready for another row."""
-        text = self.tokenizer.decode([*self._context, *self._bytes])[self._returned :]
+        text = self._decode([*self._context, *self._bytes])[self._returned :]
+        text = self._clean(text, last=True)
         self._start()
         return text
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+    def _clean(self, piece: str, last: bool = False) -> str:
+        if not self._cleans:
+            return piece
+        text = self._uncleaned + piece
+        ready, self._uncleaned = (text, "") if last else split_clean(text)
+        return clean_up(ready)
 
     def _release(self, ids: list[int]) -> list[int]:
         """Return the ids that can be decoded, bytes held back before them included; hold back those that end them."""
         tokens = zip(ids, self.tokenizer.convert_ids_to_tokens(ids), strict=True)
-        kept = [(i, token) for i, token in tokens if token is not None and token not in self._skipped]
+        kept = [(i, token) for i, token in tokens if token is not None and i not in self._skipped]
         stop = max((n for n, (_, token) in enumerate(kept, start=1) if not _is_byte(token)), default=0)
         ready = [*self._bytes, *(i for i, _ in kept[:stop])] if stop else []
         if stop:
             self._bytes = []
         self._bytes.extend(i for i, _ in kept[stop:])
         return ready
-
-
-def _as_ids(ids: SupportsIndex | Iterable[int]) -> Iterable[int]:
-    try:
-        return [operator.index(cast("SupportsIndex", ids))]  # a tensor of one id too, which says that it is iterable
-    except TypeError:
-        return cast("Iterable[int]", ids)
 
 
 def _is_byte(token: str) -> bool:

@@ -35,6 +35,7 @@ from .outputs import (
 
 if TYPE_CHECKING:
     from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..generation.config import GenerationConfig
     from ..generation.settings import GenerationSettings
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import load_language_model
@@ -58,13 +59,24 @@ if TYPE_CHECKING:
     from .generation import GenerateOutput
     from .gpt import OpenAIGPTModel
     from .gpt2 import GPT2Model
-    from .gpt2_heads import GPT2ForSequenceClassification, GPT2LMHeadModel
+    from .gpt2_heads import (
+        GPT2ForQuestionAnswering,
+        GPT2ForSequenceClassification,
+        GPT2ForTokenClassification,
+        GPT2LMHeadModel,
+    )
     from .gpt_heads import OpenAIGPTLMHeadModel
     from .inference import compile_for_inference
     from .llama import LlamaModel
-    from .llama_heads import LlamaForCausalLM
+    from .llama_heads import (
+        LlamaForCausalLM,
+        LlamaForQuestionAnswering,
+        LlamaForSequenceClassification,
+        LlamaForTokenClassification,
+    )
     from .pretrained import PreTrainedModel
     from .products import use_product
+    from .trainer import TrainerMixin
 
 __all__ = [
     "BartConfig",
@@ -97,14 +109,20 @@ __all__ = [
     "CausalLMOutputWithCrossAttentions",
     "CausalLMOutputWithPast",
     "GPT2Config",
+    "GPT2ForQuestionAnswering",
     "GPT2ForSequenceClassification",
+    "GPT2ForTokenClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
     "GPT2Tokenizer",
     "GenerateOutput",
+    "GenerationConfig",
     "GenerationSettings",
     "LlamaConfig",
     "LlamaForCausalLM",
+    "LlamaForQuestionAnswering",
+    "LlamaForSequenceClassification",
+    "LlamaForTokenClassification",
     "LlamaModel",
     "LlamaTokenizer",
     "MaskedLMOutput",
@@ -122,6 +140,7 @@ __all__ = [
     "Seq2SeqSequenceClassifierOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
+    "TrainerMixin",
     "compile_for_inference",
     "load_language_model",
     "use_product",
@@ -132,6 +151,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".generation.config": ("GenerationConfig",),
             ".generation.settings": ("GenerationSettings",),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": ("load_language_model",),
@@ -156,11 +176,22 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             "gpt": ("OpenAIGPTModel",),
             "gpt_heads": ("OpenAIGPTLMHeadModel",),
             "gpt2": ("GPT2Model",),
-            "gpt2_heads": ("GPT2ForSequenceClassification", "GPT2LMHeadModel"),
+            "gpt2_heads": (
+                "GPT2ForQuestionAnswering",
+                "GPT2ForSequenceClassification",
+                "GPT2ForTokenClassification",
+                "GPT2LMHeadModel",
+            ),
             "inference": ("compile_for_inference",),
             "llama": ("LlamaModel",),
-            "llama_heads": ("LlamaForCausalLM",),
+            "llama_heads": (
+                "LlamaForCausalLM",
+                "LlamaForQuestionAnswering",
+                "LlamaForSequenceClassification",
+                "LlamaForTokenClassification",
+            ),
             "pretrained": ("PreTrainedModel",),
             "products": ("use_product",),
+            "trainer": ("TrainerMixin",),
         },
     )

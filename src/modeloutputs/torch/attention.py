@@ -15,8 +15,8 @@ from ..errors import InputError
 from .dropout import draws_in_bulk, drop
 from .layers import linear_layer
 from .plain import PackedModule, apply_linear, apply_linears, pack_linears, returns_new_tensors, split_columns
-from .results import trimmed
-from .values import has_concrete_values, values_on_cpu
+from .results import Made, finished
+from .values import has_concrete_values, require_tensor, values_on_cpu
 
 __all__ = [
     "Attention",
@@ -30,6 +30,7 @@ __all__ = [
     "attend",
     "build_mask",
     "check_mask",
+    "checked_head_mask",
     "compute_dtype",
     "is_unmasked",
     "rotary_cos_sin",
@@ -42,11 +43,13 @@ class AttentionMask(NamedTuple):
     """The keys that each query may see.
 
     `bias` (B or 1, 1 or H, Q or 1, K) is added to the scores: 0 where a key is seen, a large negative number where it
-    is not; None where all are. `causal` says that it is None because the kernel itself hides later positions.
+    is not; None where all are. `causal` says that it is None because the kernel itself hides later positions. `heads`
+    (1, H, 1, 1) multiplies the weights of each head; None where nothing does.
     """
 
     bias: Tensor | None = None
     causal: bool = False
+    heads: Tensor | None = None
 
 
 def is_unmasked(mask: Tensor | None) -> bool:
@@ -87,6 +90,7 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
     """
     if mask is None:
         return
+    require_tensor(mask, "attention_mask")
     if not _fits(mask, rows, queries, keys, heads):
         raise InputError(
             f"attention mask has shape {tuple(mask.shape)}; expected (batch, keys) = {(rows, keys)}, "
@@ -96,6 +100,23 @@ def check_mask(mask: Tensor | None, rows: int, queries: int, keys: int, heads: i
         raise InputError(
             "attention mask has negative values, as masks to be added to scores have; pass 1 where a key is seen, 0 not"
         )
+
+
+def checked_head_mask(mask: Tensor | None, layers: int, heads: int, what: str) -> Tensor | None:
+    """Return factors of heads, (heads,) or (layers, heads), as (layers, 1, heads, 1, 1) or None.
+
+    Raises:
+        InputError: no tensor, or of another shape.
+    """
+    if mask is None:
+        return None
+    require_tensor(mask, what)
+    if tuple(mask.shape) not in ((heads,), (layers, heads)):
+        raise InputError(
+            f"{what} has shape {tuple(mask.shape)}; "
+            f"expected (heads,) = {(heads,)} or (layers, heads) = {(layers, heads)}"
+        )
+    return mask.expand(layers, heads)[:, None, :, None, None]
 
 
 def _fits(mask: Tensor, rows: int, queries: int, keys: int, heads: int | None) -> bool:
@@ -125,6 +146,8 @@ def _bias(seen: Tensor, like: Tensor) -> Tensor:
 def compute_dtype(like: Tensor) -> torch.dtype:
     """The dtype that matrix products of such a tensor come out in: autocast's, where that is on."""
     kind = like.device.type
+    if kind == "meta":
+        return like.dtype
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 
 
@@ -151,14 +174,14 @@ def attend(
     Returns:
         context (B, H, Q, D) and weights (B, H, Q, K), before dropout, or None.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and query.shape[2] == 1 and not with_weights and (mask.bias is None or mask.bias.shape[1] == 1):
+    groups, fused = query.shape[1] // key.shape[1], not with_weights and mask.heads is None
+    if groups > 1 and query.shape[2] == 1 and fused and (mask.bias is None or mask.bias.shape[1] == 1):
         # Heads that share a key are queries of it, and the key need not be repeated for each.
         context, _ = attend(query.view(*key.shape[:2], groups, -1), key, value, mask, dropout, False, scale)
         return context.reshape(query.shape), None
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if not with_weights and not (dropout and draws_in_bulk(query)):
+    if fused and not (dropout and draws_in_bulk(query)):
         context = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask.bias, dropout_p=dropout, is_causal=mask.causal, scale=scale
         )
@@ -170,6 +193,8 @@ def attend(
     if bias is not None:
         scores = scores + bias
     weights = scores.softmax(-1).to(value.dtype)
+    if mask.heads is not None:
+        weights = weights * mask.heads.to(weights.dtype)
     dropped = drop(weights, dropout) if dropout else weights
     return torch.matmul(dropped, value), weights if with_weights else None
 
@@ -178,17 +203,25 @@ PositionEmbeddings = tuple[Tensor, Tensor]
 """Cosines and sines (B or 1, 1, Q, D) of the angles of rotary positions."""
 
 
-def rotary_cos_sin(positions: Tensor, inverse_frequencies: Sequence[float], dtype: torch.dtype) -> PositionEmbeddings:
+def rotary_cos_sin(
+    positions: Tensor, inverse_frequencies: Sequence[float] | Tensor, dtype: torch.dtype, factor: float = 1.0
+) -> PositionEmbeddings:
     """Return cosines and sines of rotary positions (Su et al., 2021, section 3.2.2).
 
     Args:
         positions: (B or 1, Q) integers.
-        inverse_frequencies: D / 2 angles per position; dimension i is paired with dimension i + D / 2.
+        inverse_frequencies: D / 2 angles per position, of all rows or (B, D / 2) of each; dimension i is paired with
+            dimension i + D / 2.
         dtype: of the result; angles are computed in float32.
+        factor: what cosines and sines are multiplied by.
     """
-    frequencies = torch.tensor(inverse_frequencies, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None, :, None].float() * torch.cat([frequencies, frequencies])
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    frequencies = torch.as_tensor(inverse_frequencies, dtype=torch.float32, device=positions.device)
+    frequencies = torch.cat([frequencies, frequencies], -1)
+    if frequencies.dim() == 2:
+        frequencies = frequencies[:, None, None, :]
+    angles = positions[:, None, :, None].float() * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return (cos.to(dtype), sin.to(dtype)) if factor == 1.0 else ((cos * factor).to(dtype), (sin * factor).to(dtype))
 
 
 def apply_rotary(states: Tensor, position_embeddings: PositionEmbeddings) -> Tensor:
@@ -234,6 +267,11 @@ class AttentionContext(Protocol):
     @property
     def position_embeddings(self) -> PositionEmbeddings | None:
         """Rotary positions of the queries, or None."""
+        ...
+
+    @property
+    def made(self) -> Made:
+        """What the call's modules made; see `modeloutputs.torch.results`."""
         ...
 
     @property
@@ -314,7 +352,7 @@ class Attention(PackedModule):
         """Attend from `hidden` (B, Q, hidden) to itself and to the cached positions; `with_weights` returns weights.
 
         Returns:
-            the parts of an `AttentionResult`.
+            the parts of an `AttentionResult` but the last, which is noted in `context.made`.
         """
         query, key, value = self.project(hidden, *self.projections)
         rotary = context.position_embeddings
@@ -322,7 +360,7 @@ class Attention(PackedModule):
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
         key_value = context.append(key, value)
         attended, weights = self.attend(query, key_value, context.mask, with_weights)
-        return trimmed(attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, beside=(key_value if context.has_cache else None,))
 
     def attend(
         self, query: Tensor, key_value: KeyValue, mask: AttentionMask, with_weights: bool
@@ -358,4 +396,4 @@ class CrossAttention(Attention):
         assert key_value is not None  # a layer calls this with an encoder only
         (query,) = self.project(hidden, self.projections.query)
         attended, weights = self.attend(query, key_value, context.encoder_mask, with_weights)
-        return trimmed(attended, weights, key_value if context.has_cache else None)
+        return finished(context.made, attended, weights, beside=(key_value if context.has_cache else None,))

@@ -27,7 +27,7 @@ _CLASSES: dict[str, type[AnyLanguageModel]] = {cls.__name__: cls for cls in get_
 
 
 def load_language_model(
-    name_or_path: str | os.PathLike[str], *, revision: str | None = None, **options: Any
+    name_or_path: str | os.PathLike[str], *, revision: str | None = None, subfolder: str = "", **options: Any
 ) -> AnyLanguageModel:
     """Load the language model of a checkpoint.
 
@@ -37,10 +37,11 @@ def load_language_model(
     Args:
         name_or_path: checkpoint folder or hub id.
         revision: branch, tag or commit, of a hub id.
+        subfolder: where in the folder or hub id the checkpoint lies.
         **options: those of the class's `from_pretrained`, like `dtype` and `device`, and configuration overrides.
 
     Raises:
-        CheckpointError: no `model_type`, or one without a language model here.
+        CheckpointError: no `model_type`, or a folder that no model can be loaded from; see `check_folder`.
         CheckpointNotFoundError: no such folder or id, or files are missing from it.
         FileFormatError: a file is corrupt.
         InputError: an invalid option.
@@ -53,7 +54,7 @@ def load_language_model(
         >>> type(load_language_model(folder)).__name__
         'GPT2LMHeadModel'
     """
-    folder = find_checkpoint(name_or_path, revision)
+    folder = find_checkpoint(name_or_path, revision, subfolder=subfolder)
     name, required = language_model_of(folder)
     settings = {} if "config" in options else required
     return _CLASSES[name].from_pretrained(folder, **{**settings, **options})

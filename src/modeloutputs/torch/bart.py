@@ -16,6 +16,7 @@ from ..architectures import BartConfig
 from ..architectures.bart import LAYER_PATHS, UNUSED_POSITIONS, WEIGHT_NAMES, decoder_settings, encoder_settings
 from ..architectures.layers import LayerSettings
 from ..errors import InputError
+from ..files.checkpoints import find_checkpoint
 from ..output import ModelOutput
 from .arguments import EncoderOutputs
 from .cache import PastKeyValues, cross_length
@@ -30,6 +31,7 @@ from .outputs import (
 from .plain import apply_dropout, apply_positions
 from .pretrained import PreTrainedModel, call_inner
 from .stack import Stack, StackResult, run_stack
+from .values import require_tensor
 
 __all__ = ["BartDecoder", "BartEncoder", "BartModel", "BartPreTrainedModel", "as_output", "shift_right"]
 
@@ -43,13 +45,16 @@ class BartPreTrainedModel(PreTrainedModel[BartConfig]):
 
 
 def _token_embeddings(config: BartConfig) -> nn.Embedding:
-    return nn.Embedding(config.vocab_size, config.d_model, padding_idx=config.pad_token_id)
+    pad = config.pad_token_id
+    known = pad is not None and pad < config.vocab_size  # the default may lie beyond a small vocabulary
+    return nn.Embedding(config.vocab_size, config.d_model, padding_idx=pad if known else None)
 
 
 class _BartStack(BartPreTrainedModel):
     """The common part of encoder and decoder: embeddings, normalised, and layers."""
 
     part: ClassVar[str]
+    input_embeddings = "embed_tokens"
 
     def __init__(
         self, config: BartConfig, settings: LayerSettings, layers: int, embed_tokens: nn.Embedding | None
@@ -66,9 +71,12 @@ class _BartStack(BartPreTrainedModel):
             self.dropout = nn.Dropout(config.dropout)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | None, **options: Any) -> Self:
         """Load this part of a whole model, or from a checkpoint of it alone; options are those of BartModel."""
-        config = BartConfig.from_pretrained(name_or_path, revision=options.get("revision"))
+        if name_or_path is None or options.get("config") is not None or options.get("output_loading_info"):
+            return super().from_pretrained(name_or_path, **options)
+        place = {name: options[name] for name in ("revision", "subfolder") if name in options}
+        config = BartConfig.from_folder(find_checkpoint(name_or_path, weights=False, **place))
         written_by = config.other.get("architectures")
         if any(written_by == [base.__name__] for base in cls.__mro__):
             return super().from_pretrained(name_or_path, **options)
@@ -88,10 +96,6 @@ class _BartStack(BartPreTrainedModel):
         model = cls(part.config, **options)
         model.load_state_dict(part.state_dict(), strict=False)
         return model.to(part.device, part.dtype).eval()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.embed_tokens
 
     def _run(
         self,
@@ -133,10 +137,12 @@ class BartEncoder(_BartStack):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
         flags: dict[str, Any] = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-        result = self._run(input_ids, inputs_embeds, position_ids, attention_mask, use_cache=False, **flags)
+        given = {"use_cache": False, "head_mask": head_mask, **flags}
+        result = self._run(input_ids, inputs_embeds, position_ids, attention_mask, **given)
         return self._as_requested(result.as_output(BaseModelOutput), return_dict)
 
 
@@ -165,6 +171,8 @@ class BartDecoder(_BartStack):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions | BaseModelOutputWithCrossAttentions:
         """Return the states of all positions, and the cache."""
         use_cache = self.config.use_cache if use_cache is None else use_cache
@@ -179,6 +187,8 @@ class BartDecoder(_BartStack):
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=cross_attn_head_mask,
         )
         cls = BaseModelOutputWithPastAndCrossAttentions if use_cache else BaseModelOutputWithCrossAttentions
         return self._as_requested(result.as_output(cls), return_dict)
@@ -196,9 +206,39 @@ class BartModel(BartPreTrainedModel):
             self.encoder = BartEncoder(config, embed_tokens)
             self.decoder = BartDecoder(config, embed_tokens)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a module in the place of `shared` is the table of the halves that shared it, too."""
+        modules: dict[str, Any] = self.__dict__.get("_modules", {})
+        old, halves = modules.get("shared"), [modules.get("encoder"), modules.get("decoder")]
+        super().__setattr__(name, value)
+        if name == "shared" and old is not None:
+            for half in halves:
+                if half is not None and half.embed_tokens is old:
+                    half.embed_tokens = value
+
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings: untied, the encoder's."""
         return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of token embeddings, of both halves alike.
+
+        Args:
+            value: `nn.Embedding` (vocab, d_model), or a module that is called like one.
+        """
+        for owner, name in self._table_places():
+            setattr(owner, name, value)
+
+    def tie_weights(self) -> None:
+        """Give both halves the shared table again, where the configuration ties them."""
+        if self.config.tie_word_embeddings:
+            self.encoder.embed_tokens = self.decoder.embed_tokens = self.shared
+
+    def _table_places(self) -> list[tuple[nn.Module, str]]:
+        return [(self.encoder, "embed_tokens"), (self.decoder, "embed_tokens"), (self, "shared")]
+
+    def _token_tables(self) -> list[nn.Embedding]:
+        return list(dict.fromkeys(getattr(owner, name) for owner, name in self._table_places()))
 
     def forward(
         self,
@@ -217,6 +257,9 @@ class BartModel(BartPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
+        decoder_head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
     ) -> Seq2SeqModelOutput:
         """Return the states of the decoder's positions, the cache, and the encoder's states.
 
@@ -236,6 +279,9 @@ class BartModel(BartPreTrainedModel):
             output_hidden_states: of encoder and decoder; layer indices count in each.
             output_attentions: likewise, and of the decoder's cross-attention.
             return_dict: return an output, not a plain tuple.
+            head_mask: (heads,) or (layers, heads), factors on the encoder's attention weights.
+            decoder_head_mask: the same of the decoder's attention to itself.
+            cross_attn_head_mask: the same of its attention to the encoder.
         """
         flags = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         if decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -245,6 +291,7 @@ class BartModel(BartPreTrainedModel):
         encoded = None if encoder_outputs is None else as_output(encoder_outputs)
         if encoded is None and (input_ids is not None or inputs_embeds is not None):
             options: Mapping[str, Any] = {"position_ids": position_ids, "inputs_embeds": inputs_embeds, **flags}
+            options = {**options, "head_mask": head_mask}
             encoded = cast("BaseModelOutput", call_inner(self.encoder, input_ids, attention_mask, **options))
         if encoded is None and cross_length(past_key_values) is None:
             raise InputError(
@@ -261,6 +308,8 @@ class BartModel(BartPreTrainedModel):
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
+            head_mask=decoder_head_mask,
+            cross_attn_head_mask=cross_attn_head_mask,
             **flags,
         )
         return self._as_requested(_joined(decoded, encoded), return_dict)
@@ -271,6 +320,9 @@ class BartModel(BartPreTrainedModel):
         """Return the tokens moved one to the right, each row's start token in place of its first token, and a mask."""
         if input_ids is None:
             raise InputError("neither decoder_input_ids, decoder_inputs_embeds nor input_ids was passed; pass one")
+        require_tensor(input_ids, "input_ids")
+        if mask is not None:
+            require_tensor(mask, "attention_mask")
         shifted, first = shift_right(input_ids, self.config), first_position(mask)
         if first is None or mask is None:
             return shifted, decoder_mask
@@ -327,6 +379,7 @@ def shift_right(ids: Tensor, config: BartConfig) -> Tensor:
     Raises:
         InputError: the configuration has no start or no padding token, or these are not ids.
     """
+    require_tensor(ids, "labels or input_ids")
     if ids.dim() != 2 or ids.is_floating_point():
         raise InputError(f"labels or input_ids are {ids.dtype} of shape {tuple(ids.shape)}; expected ids (batch, seq)")
     start, pad = config.decoder_start_token_id, config.pad_token_id

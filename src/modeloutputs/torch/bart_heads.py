@@ -13,20 +13,23 @@ from ..architectures import BartConfig
 from ..architectures.bart import DECODER_WEIGHT_NAMES
 from ..architectures.tasks import CAUSAL_LM, QUESTION_ANSWERING, SEQ2SEQ_LM, SEQUENCE_CLASSIFICATION
 from ..errors import InputError
+from ..generation.prompt import chosen_tokens
 from ..generation.settings import GenerationSettings
-from .arguments import Seq2SeqInputs
+from .arguments import Seq2SeqHeadInputs, take_loss_options
 from .bart import BartDecoder, BartModel, BartPreTrainedModel, as_output, shift_right
+from .cache import cross_length
 from .generation import GenerationMixin
 from .heads import CausalLMHead, Head, LanguageModelHead, Seq2SeqSpanHead, cache_with_labels, kept_positions
 from .inputs import check_ids, last_position, rows_at
-from .losses import NumItems
 from .outputs import (
+    BaseModelOutput,
     CausalLMOutputWithCrossAttentions,
     Seq2SeqLMOutput,
     Seq2SeqQuestionAnsweringModelOutput,
     Seq2SeqSequenceClassifierOutput,
 )
 from .pretrained import call_inner
+from .prompts import PromptTensors, bos_prompt, mask_from_pads, start_token
 from .values import values_on_cpu
 
 __all__ = [
@@ -44,6 +47,7 @@ class BartForConditionalGeneration(
 
     task = SEQ2SEQ_LM
     output_class = Seq2SeqLMOutput
+    is_encoder_decoder = True
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
@@ -54,6 +58,15 @@ class BartForConditionalGeneration(
 
     final_logits_bias: Tensor
 
+    def _after_resizing(self, size: int) -> None:
+        bias = self.final_logits_bias
+        self.final_logits_bias = torch.cat([bias[:, :size], bias.new_zeros(1, max(size - bias.shape[1], 0))], 1)
+
+    def tie_weights(self) -> None:
+        """Give both halves, and the layer that scores the vocabulary, the shared table again, where it is tied."""
+        self.model.tie_weights()
+        super().tie_weights()
+
     def _logits(self, hidden: Tensor) -> Tensor:
         return super()._logits(hidden) + self.final_logits_bias
 
@@ -63,31 +76,54 @@ class BartForConditionalGeneration(
         attention_mask: Tensor | None,
         inputs: dict[str, Any],
         settings: GenerationSettings,
-    ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+    ) -> PromptTensors:
         """Return the decoder's prompt, a start token where none was passed, and the encoder's states."""
-        encoded, start = inputs.get("encoder_outputs"), inputs.get("decoder_input_ids")
+        start, limits = inputs.get("decoder_input_ids"), self.generation_limits
         length = 1 if start is None or start.dim() != 2 else start.shape[1]
-        self.generation_limits.max_new_tokens(settings, length)  # refused before the encoder runs
-        if encoded is None:
-            flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
-            encoded = call_inner(self.model.encoder, input_ids, attention_mask, **flags)
-        encoded = as_output(encoded)
-        rows = encoded.last_hidden_state.shape[0]
+        limits.max_new_tokens(settings, length)  # refused before the encoder runs
+        if attention_mask is None and input_ids is not None:
+            attention_mask = mask_from_pads(input_ids, settings, limits)
+        encoded, rows = self._encoded(input_ids, attention_mask, inputs, settings)
+        first = None
         if start is None:
-            start = torch.full((rows, 1), self._start_token(), device=self.device)
+            first = start_token(settings, limits)
+            device = self.device if encoded is None else encoded.last_hidden_state.device
+            start = torch.full((rows, 1), first, device=device)
         if start.dim() == 2 and start.shape[0] != rows:
             raise InputError(f"decoder_input_ids has {start.shape[0]} rows, the encoder's states {rows}; pass as many")
+        if first is None:
+            first = (chosen_tokens("decoder_start_token_id", settings, limits) or [None])[0]
         given = {"encoder_outputs": encoded, "attention_mask": attention_mask}
-        return start, None, {name: value for name, value in given.items() if value is not None}
+        given["past_key_values"] = inputs.get("past_key_values")
+        source = torch.empty(rows, 0) if input_ids is None else input_ids
+        if input_ids is not None and attention_mask is not None:
+            source = input_ids.masked_fill(attention_mask == 0, -1)
+        return PromptTensors(
+            start,
+            inputs.get("decoder_attention_mask"),
+            {name: value for name, value in given.items() if value is not None},
+            first,
+            source,
+        )
 
-    def _start_token(self) -> int:
-        limits = self.generation_limits
-        tokens = limits.token_ids("decoder_start_token_id") or limits.token_ids("bos_token_id")
-        if not tokens:
-            raise InputError("decoder_start_token_id is not configured; pass decoder_input_ids")
-        return tokens[0]
+    def _encoded(
+        self, input_ids: Tensor | None, mask: Tensor | None, inputs: dict[str, Any], settings: GenerationSettings
+    ) -> tuple[BaseModelOutput | None, int]:
+        """Return the encoder's states, passed or computed, and their rows; None where a cache holds what is needed."""
+        encoded, embeds, past = (inputs.get(name) for name in ("encoder_outputs", "inputs_embeds", "past_key_values"))
+        if encoded is None and input_ids is None and embeds is None:
+            if past is not None and cross_length(past) is not None:
+                return None, past[0][0].shape[0]
+            input_ids = bos_prompt(1, settings, self)
+        if encoded is None:
+            flags = {name: getattr(settings, name) for name in ("output_hidden_states", "output_attentions")}
+            encoded = call_inner(self.model.encoder, input_ids, mask, inputs_embeds=embeds, **flags)
+        encoded = as_output(encoded)
+        return encoded, encoded.last_hidden_state.shape[0]
 
-    def call_decoder(self, tokens: Tensor, mask: Tensor | None, inputs: Mapping[str, Any], **options: Any) -> Any:
+    def call_decoder(
+        self, tokens: Tensor | None, mask: Tensor | None, inputs: Mapping[str, Any], **options: Any
+    ) -> Any:
         """Call the model on the target's tokens, for the logits of the token after them."""
         named = {"decoder_input_ids": tokens, "decoder_attention_mask": mask, **inputs, **options}
         return call_inner(self, logits_to_keep=1, **named)
@@ -100,12 +136,10 @@ class BartForConditionalGeneration(
         decoder_attention_mask: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         logits_to_keep: int = 0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
+        **inputs: Unpack[Seq2SeqHeadInputs],
     ) -> Seq2SeqLMOutput:
         """Return logits (B, S, vocab) and, with `labels` (B, S), the loss.
 
@@ -113,6 +147,7 @@ class BartForConditionalGeneration(
         decoder is given nothing else, it is given the labels moved one to the right. With labels, `use_cache` is off
         unless passed.
         """
+        options = take_loss_options(inputs, labels=labels)
         if labels is not None and decoder_input_ids is None and inputs.get("decoder_inputs_embeds") is None:
             decoder_input_ids = shift_right(labels, self.config)
         outputs = self._base_outputs(
@@ -124,7 +159,7 @@ class BartForConditionalGeneration(
             **inputs,
         )
         logits = self._logits(kept_positions(outputs.last_hidden_state, logits_to_keep, labels))
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -165,17 +200,16 @@ class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2Se
         decoder_attention_mask: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
+        **inputs: Unpack[Seq2SeqHeadInputs],
     ) -> Seq2SeqSequenceClassifierOutput:
         """Return logits (B, labels) and, with `labels`, the loss that `sequence_classification_loss` chooses.
 
         Raises:
             InputError: no `input_ids`, a row of them without an end, or a decoder's input of another length.
         """
+        options = take_loss_options(inputs, labels=labels)
         end = self._ends(input_ids)
         given = decoder_input_ids if decoder_input_ids is not None else inputs.get("decoder_inputs_embeds")
         if given is not None and input_ids is not None and given.shape[:2] != input_ids.shape:
@@ -192,7 +226,7 @@ class BartForSequenceClassification(BartPreTrainedModel, Head[BartConfig, Seq2Se
             **inputs,
         )
         logits = self.classification_head(rows_at(outputs.last_hidden_state, end))
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
     def _ends(self, input_ids: Tensor | None) -> Tensor | None:
@@ -241,6 +275,13 @@ class BartDecoderWrapper(nn.Module):
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
         return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of token embeddings."""
+        self.decoder.set_input_embeddings(value)
+
+    def _token_tables(self) -> list[nn.Embedding]:
+        return [self.get_input_embeddings()]
 
 
 class BartForCausalLM(

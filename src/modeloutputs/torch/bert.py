@@ -22,7 +22,7 @@ from .outputs import (
 )
 from .plain import add_residual, apply_dropout, apply_embedding_row, apply_linear, apply_positions
 from .pretrained import PreTrainedModel
-from .results import as_result, trimmed
+from .results import finished, result_of
 from .stack import Call, Stack, StackHolder, run_stack
 
 __all__ = ["BertModel", "BertPreTrainedModel"]
@@ -85,8 +85,10 @@ class BertAttention(nn.Module):
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
         """Map (B, S, hidden) to the parts of an `AttentionResult`; `with_weights` also returns the weights."""
-        attended, weights, key_value = as_result(AttentionResult, self.self(hidden, context, with_weights))
-        return trimmed(self.output(attended, hidden), weights, key_value)
+        given = {"context": context, "with_weights": with_weights}
+        result = result_of(AttentionResult, context.made, self.self, hidden, **given)
+        attended, weights, key_value = result
+        return finished(context.made, self.output(attended, hidden), weights, beside=(key_value,))
 
 
 class BertIntermediate(nn.Module):
@@ -120,13 +122,16 @@ class BertLayer(nn.Module):
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
         """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
-        hidden, weights, present = as_result(AttentionResult, self.attention(hidden, context, with_weights))
+        made, given = context.made, {"context": context, "with_weights": with_weights}
+        result = result_of(AttentionResult, made, self.attention, hidden, **given)
+        hidden, weights, present = result
         cross_weights = None
         if self.settings.cross_attention and context.has_encoder:
-            crossed = as_result(AttentionResult, self.crossattention(hidden, context, with_weights))
+            crossed = result_of(AttentionResult, made, self.crossattention, hidden, **given)
             hidden, cross_weights, encoder = crossed
             present = None if present is None or encoder is None else (*present, *encoder)
-        return trimmed(self.output(self.intermediate(hidden), hidden), weights, cross_weights, present)
+        hidden = self.output(self.intermediate(hidden), hidden)
+        return finished(made, hidden, weights, cross_weights, beside=(present,))
 
 
 class BertEncoder(StackHolder):
@@ -139,7 +144,7 @@ class BertEncoder(StackHolder):
 
     def forward(self, hidden: Tensor, call: Call) -> tuple[Any, ...]:
         """Map embeddings (B, S, hidden) to the parts of a `StackResult`."""
-        return trimmed(*self.layer(hidden, call))
+        return finished(call.made, *run_stack(self.layer, hidden, call))
 
 
 class BertPooler(nn.Module):
@@ -172,16 +177,14 @@ class BertModel(BertPreTrainedModel):
     returns BaseModelOutputWithPoolingAndCrossAttentions. Without a pooling layer `pooler_output` is absent.
     """
 
+    input_embeddings = "embeddings.word_embeddings"
+
     def __init__(self, config: BertConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         with self._building():
             self.embeddings = BertEmbeddings(config)
             self.encoder = BertEncoder(config)
             self.pooler = BertPooler(config) if add_pooling_layer else None
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.embeddings.word_embeddings
 
     def forward(
         self,
@@ -197,6 +200,7 @@ class BertModel(BertPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPooling | BaseModelOutputWithPoolingAndCrossAttentions:
         """Return the states of all positions, and the first token's pooled; see `modeloutputs.torch.arguments`."""
         config = self.config
@@ -212,6 +216,8 @@ class BertModel(BertPreTrainedModel):
             use_cache=use_cache if config.is_decoder else False,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, config.type_vocab_size, "token_type_ids", (call.rows, call.length))

@@ -3,7 +3,7 @@
 Arguments are explained in `modeloutputs.torch.arguments`.
 """
 
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from torch import Tensor, nn
 
@@ -19,12 +19,11 @@ from ..architectures.tasks import (
     TOKEN_CLASSIFICATION,
 )
 from ..errors import InputError
-from .arguments import DecoderInputs, Flags
+from .arguments import Flags, HeadInputs, LossInputs, take_loss_options
 from .bert import BertModel, BertPreTrainedModel
 from .generation import GenerationMixin
 from .heads import CausalLMHead, Head, LabelHead, SpanHead
 from .layers import activation
-from .losses import NumItems
 from .outputs import (
     CausalLMOutputWithCrossAttentions,
     MaskedLMOutput,
@@ -35,6 +34,7 @@ from .outputs import (
     TokenClassifierOutput,
 )
 from .plain import apply_linear
+from .values import require_tensor
 
 __all__ = [
     "BertForMaskedLM",
@@ -102,6 +102,8 @@ class BertOnlyNSPHead(nn.Module):
 class _BertWithPredictions(BertPreTrainedModel):
     """A BERT with scores for each entry of the vocabulary."""
 
+    output_embeddings = "cls.predictions.decoder"
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         with self._building():
@@ -110,9 +112,18 @@ class _BertWithPredictions(BertPreTrainedModel):
             if config.tie_word_embeddings:
                 self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
 
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the layer that scores the vocabulary."""
-        return self.cls.predictions.decoder
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace the layer that scores the vocabulary, and the bias that checkpoints hold under another name too."""
+        super().set_output_embeddings(new_embeddings)
+        self._share_bias()
+
+    def _after_resizing(self, size: int) -> None:
+        self._share_bias()
+
+    def _share_bias(self) -> None:
+        bias = getattr(self.cls.predictions.decoder, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            self.cls.predictions.bias = bias
 
 
 class BertForMaskedLM(_BertWithPredictions, LabelHead[BertConfig, MaskedLMOutput]):
@@ -146,6 +157,14 @@ class BertLMHeadModel(
         return self.cls(hidden)
 
 
+class _NextSentenceInputs(HeadInputs, total=False):
+    next_sentence_label: Tensor | None
+
+
+class _ChoiceFlags(Flags, LossInputs, total=False):
+    """Layers to return, and how the loss is computed."""
+
+
 class BertForNextSentencePrediction(BertPreTrainedModel, Head[BertConfig, NextSentencePredictorOutput]):
     """Tells whether the second text follows the first (section 3.1); returns NextSentencePredictorOutput."""
 
@@ -165,22 +184,21 @@ class BertForNextSentencePrediction(BertPreTrainedModel, Head[BertConfig, NextSe
         token_type_ids: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        next_sentence_label: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
+        **inputs: Unpack[_NextSentenceInputs],
     ) -> NextSentencePredictorOutput:
         """Return logits (B, 2) and, with `labels` (B,), the loss: 0 where the second text follows, 1 where not.
 
         `next_sentence_label`, as the page calls it, is another name for `labels`.
         """
+        next_sentence_label = inputs.pop("next_sentence_label", None)
         if labels is not None and next_sentence_label is not None:
             raise InputError("both labels and next_sentence_label were passed; they are one argument")
         labels = next_sentence_label if labels is None else labels
-        outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
+        options = take_loss_options(inputs, labels=labels)
+        outputs = self._base_outputs(input_ids, attention_mask, **self._with_token_types(token_type_ids, inputs))
         logits = self.cls(outputs.pooler_output)
-        loss = self._loss(logits, None if labels is None else labels.reshape(-1), num_items, label_smoothing)
+        loss = self._loss(logits, None if labels is None else labels.reshape(-1), options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -243,24 +261,24 @@ class BertForMultipleChoice(_BertClassifier, Head[BertConfig, MultipleChoiceMode
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         return_dict: bool | None = None,
-        **flags: Unpack[Flags],
+        **flags: Unpack[_ChoiceFlags],
     ) -> MultipleChoiceModelOutput:
         """Return logits (B, C) and, with `labels` (B,), the loss. States and attentions have B x C rows.
 
         Raises:
             InputError: inputs without the choices axis.
         """
+        options = take_loss_options(flags, labels=labels)
         batch, choices = _choices(input_ids, inputs_embeds)
         ids, mask, types, positions, embeds = (
             None if tensor is None else tensor.flatten(0, 1)
             for tensor in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         )
-        outputs = self._base_outputs(ids, mask, types, position_ids=positions, inputs_embeds=embeds, **flags)
+        given = cast("dict[str, Any]", flags)
+        outputs = self._base_outputs(ids, mask, types, position_ids=positions, inputs_embeds=embeds, **given)
         logits = self.classifier(self.dropout(outputs.pooler_output)).view(batch, choices)
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -271,6 +289,7 @@ def _choices(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[in
     if given is None:
         given, axes = (inputs_embeds, "(batch, choices, seq, hidden)")
     assert given is not None  # else refused above
+    require_tensor(given, "the input of a multiple-choice model")
     if given.dim() != axes.count(",") + 1:
         raise InputError(f"the input of a multiple-choice model has shape {tuple(given.shape)}; expected {axes}")
     return given.shape[0], given.shape[1]

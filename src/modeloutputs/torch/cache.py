@@ -311,7 +311,11 @@ def cross_length(past_key_values: PastKeyValues | None) -> int | None:
 
 
 def check_cache(
-    past: PastKeyValues | None, layers: int, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    past: PastKeyValues | None,
+    layers: int,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device | None,
 ) -> None:
     """Refuse a cache of another model or batch.
 
@@ -320,7 +324,7 @@ def check_cache(
         layers: how many the model has.
         shape: (rows, kv_heads, head_dim).
         dtype: of the keys that this call computes.
-        device: of those keys.
+        device: of those keys; None where it is not known.
 
     Raises:
         InputError: naming the layer, what was found and what was expected.
@@ -347,7 +351,7 @@ def check_cache(
             if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise InputError(f"past_key_values[{i}][{j}] is a {type(tensor).__name__}; expected a tensor")
             _check_shape(tensor, f"past_key_values[{i}][{j}]", shape, lengths, cross=j > 1)
-            if tensor.dtype != dtype or tensor.device != device:
+            if tensor.dtype != dtype or tensor.device != (device or tensor.device):
                 raise InputError(
                     f"past_key_values[{i}][{j}] is {tensor.dtype} on {tensor.device}; "
                     f"this model's keys are {dtype} on {device}"

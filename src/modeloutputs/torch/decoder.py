@@ -11,29 +11,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..generation.beams import Candidates, candidates_per_beam
+from ..errors import InputError
+from ..generation.beams import Candidates
 from ..generation.prompt import Prompt
 from ..generation.settings import GenerationSettings
 from ..output.nested import map_arrays
 from .attention import compute_dtype
-from .cache import Cache, PastKeyValues
+from .cache import Cache, PastKeyValues, check_cache, past_length
 from .layers import select_layers
-from .sampling import FILTERS, force_tokens, penalise_repetition, sample_token, sample_tokens
+from .sampling import sample_token, sample_tokens
+from .scores import TokensSoFar, criteria_met, score_changes
 from .stack import Stack
 from .stack_runner import runner_of
 
 __all__ = [
-    "CROSS_INPUTS",
-    "SEQ2SEQ_INPUTS",
+    "DECODER_INPUTS",
     "Decoder",
     "GenerativeModel",
     "accepted_inputs",
     "check_layer_selections",
+    "continued_types",
+    "given_cache",
     "select_rows",
 ]
 
 CROSS_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
-SEQ2SEQ_INPUTS = ("decoder_input_ids", "encoder_outputs")
+SEQ2SEQ_INPUTS = ("decoder_input_ids", "decoder_attention_mask", "encoder_outputs")
+CACHE_INPUTS = ("past_key_values", "inputs_embeds")
+DECODER_INPUTS = (*CROSS_INPUTS, *SEQ2SEQ_INPUTS, *CACHE_INPUTS, "token_type_ids")
+"""Inputs that some models generate from, beside a prompt and its mask."""
 
 
 class GenerativeModel(Protocol):
@@ -43,7 +49,7 @@ class GenerativeModel(Protocol):
     """Whether the model takes and returns a cache."""
 
     def decode_step(
-        self, tokens: Tensor, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
+        self, tokens: Tensor | None, mask: Tensor | None, cache: PastKeyValues | None, inputs: Mapping[str, Any]
     ) -> tuple[Tensor, PastKeyValues | None]:
         """Return the next token's logits, and the cache."""
         ...
@@ -57,8 +63,11 @@ def accepted_inputs(model: GenerativeModel) -> tuple[str, ...]:
     """Return the names of the inputs that a model generates from beside its prompt."""
     stacks = _stacks(model)
     if len(stacks) > 1:
-        return SEQ2SEQ_INPUTS
-    return CROSS_INPUTS if stacks[-1].settings.cross_attention else ()
+        return (*SEQ2SEQ_INPUTS, *CACHE_INPUTS)
+    return (
+        *(CROSS_INPUTS if stacks[-1].settings.cross_attention else ()),
+        *(CACHE_INPUTS if model.keeps_cache else ()),
+    )
 
 
 def check_layer_selections(model: GenerativeModel, settings: GenerationSettings) -> None:
@@ -78,6 +87,8 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
         return None
     stack = _stacks(model)[-1]
     weight = stack.key_weight()
+    if weight.is_meta:  # it waits elsewhere until it is used, as accelerate's do
+        return None
     return Cache.with_room(
         layers=len(stack),
         batch=rows,
@@ -90,9 +101,39 @@ def _new_cache(model: GenerativeModel, rows: int, capacity: int) -> Cache | None
     )
 
 
+def given_cache(model: GenerativeModel, past: Any, rows: int, length: int) -> Cache:
+    """Return the cache that a caller passed, of fewer positions than the prompt: the last token is always read.
+
+    Args:
+        model: continues the prompt.
+        past: what a call of it returned.
+        rows: of the prompt.
+        length: positions of the prompt, those of the cache included.
+
+    Raises:
+        InputError: a cache of another model or batch, or of more positions than the prompt has.
+    """
+    stack = _stacks(model)[-1]
+    weight = stack.key_weight()
+    shape = (rows, stack.settings.key_heads, stack.settings.head_width)
+    check_cache(past, len(stack), shape, compute_dtype(weight), None if weight.is_meta else weight.device)
+    cache = past if isinstance(past, Cache) else Cache(past)
+    if cache.length > length:
+        raise InputError(
+            f"past_key_values holds {cache.length} positions and the prompt has {length}; pass the whole prompt, the "
+            "tokens that the cache holds included"
+        )
+    return cache.crop(min(cache.length, length - 1))
+
+
 def select_rows(value: Any, rows: Tensor) -> Any:
     """Return a nested value with these rows of each tensor."""
     return map_arrays(lambda tensor: tensor.index_select(0, rows), value)
+
+
+def continued_types(types: Tensor | None, new: int) -> Tensor | None:
+    """Return token types (B, P + new), the last of each row repeated."""
+    return None if types is None else torch.cat([types, types[:, -1:].expand(-1, new)], 1)
 
 
 class Decoder:
@@ -101,7 +142,9 @@ class Decoder:
     Args:
         model: continues the prompt.
         prompt: what it continues.
-        inputs: other inputs of the model, like the encoder's states.
+        inputs: other inputs of the model, like the encoder's states. `past_key_values` hold the first positions of the
+            prompt, `inputs_embeds` (B, P, hidden) are read in its place, `token_type_ids` (B, P) are continued with the
+            last of them.
         settings: of the generation.
         device: of the model and its inputs.
     """
@@ -118,9 +161,15 @@ class Decoder:
         self.prompt = prompt
         self.settings = settings
         self.inputs = dict(inputs)
-        self.cache: PastKeyValues | None = _new_cache(model, len(prompt.tokens), prompt.total_length)
+        self.cache: PastKeyValues | None = self.inputs.pop("past_key_values", None)
+        self._cached = past_length(self.cache)
+        if self.cache is None and settings.use_cache:
+            self.cache = _new_cache(model, len(prompt.tokens), prompt.total_length)
+        self.device = device
         self._length = prompt.length
-        self._cached = 0
+        self._embeds: Tensor | None = self.inputs.pop("inputs_embeds", None)
+        self._types: Tensor | None = continued_types(self.inputs.pop("token_type_ids", None), prompt.max_new_tokens)
+        self._changes = score_changes(settings, prompt)
         added = ((0, 0), (0, prompt.max_new_tokens))
         self._tokens = torch.as_tensor(np.pad(prompt.tokens, added, constant_values=prompt.fill_id), device=device)
         self._mask: Tensor | None = None
@@ -136,12 +185,10 @@ class Decoder:
         if self._length == self.prompt.length:
             logits = self._repeat_rows(logits)
         scores = logits if self.settings.num_beams == 1 else logits.log_softmax(-1)
-        if self.settings.repetition_penalty != 1.0:
-            scores = penalise_repetition(scores, self._unpadded_tokens(), self.settings.repetition_penalty)
-        if forced := self.prompt.forced_at(self._length):
-            scores = force_tokens(scores, forced)
-        if self.settings.do_sample:
-            scores = self._filter(scores)
+        if self._changes:
+            so_far = self._tokens_so_far()
+            for change in self._changes:
+                scores = change(scores, so_far)
         return scores
 
     def pick(self, scores: Tensor, finished: NDArray[np.bool_] | None) -> Tensor:
@@ -177,21 +224,43 @@ class Decoder:
             self._tokens = self._tokens.index_select(0, indices)
             self._reorder_cache(indices, same_encoder=True)
 
+    def criteria_met(self, sequences: NDArray[np.int64] | None, scores: Tensor) -> NDArray[np.bool_]:
+        """Return whether the caller's criteria end each sequence, by default each row as it is."""
+        tokens = self._tokens if sequences is None else torch.as_tensor(sequences, device=self._tokens.device)
+        length = self._length if sequences is None else tokens.shape[1]
+        return criteria_met(self.settings.stopping_criteria, tokens[:, self.prompt.unseen : length], scores)
+
     def recent(self, count: int) -> NDArray[np.int64]:
         """Return the last `count` tokens of each row, or all if there are fewer."""
         return self._tokens[:, max(0, self._length - count) : self._length].cpu().numpy()
 
     def _next_logits(self) -> Tensor:
         mask = None if self._mask is None else self._mask[:, : self._length]
-        tokens = self._tokens[:, self._cached : self._length]
-        logits, self.cache = self.model.decode_step(tokens, mask, self.cache, self.inputs)
-        if self.cache is not None:
-            if type(self.cache) is tuple:  # as compiled models return it
-                self.cache = Cache(self.cache)
+        tokens, inputs = self._step_inputs()
+        logits, cache = self.model.decode_step(tokens, mask, self.cache, inputs)
+        if cache is not None and self.settings.use_cache:
+            self.cache = Cache(cache) if type(cache) is tuple else cache  # a plain one is what compiled models return
             self._cached = self._length
             # The cache holds the encoder's keys and values now, in place of its states.
             self.inputs = {name: value for name, value in self.inputs.items() if name.endswith("mask")}
         return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _step_inputs(self) -> tuple[Tensor | None, Mapping[str, Any]]:
+        """Return the tokens that were not read yet, and the model's other inputs."""
+        unread = slice(self._cached, self._length)
+        if self._embeds is None and self._types is None:
+            return self._tokens[:, unread], self.inputs
+        inputs = dict(self.inputs)
+        if self._types is not None:
+            inputs["token_type_ids"] = self._types[:, unread]
+        if self._embeds is None:
+            return self._tokens[:, unread], inputs
+        inputs["inputs_embeds"], self._embeds = self._embeds[:, unread], None
+        return None, inputs
+
+    def _tokens_so_far(self) -> TokensSoFar:
+        seen = slice(self.prompt.unseen, self._length)
+        return TokensSoFar(self._tokens[:, seen], None if self._mask is None else self._mask[:, seen], self._length)
 
     def _repeat_rows(self, logits: Tensor) -> Tensor:
         """Continue from each prompt several times, having computed it once."""
@@ -200,23 +269,11 @@ class Decoder:
         if times == 1:
             return logits
         rows = torch.arange(len(self._tokens), device=self._tokens.device).repeat_interleave(times)
-        self._tokens, self._mask, self.inputs = select_rows((self._tokens, self._mask, self.inputs), rows)
+        parts = (self._tokens, self._mask, self._types, self.inputs)
+        self._tokens, self._mask, self._types, self.inputs = select_rows(parts, rows)
         self._reorder_cache(rows, same_encoder=False)
         return logits.repeat_interleave(times, 0)
 
     def _reorder_cache(self, rows: Tensor, *, same_encoder: bool) -> None:
         if isinstance(self.cache, Cache):
             self.cache = self.cache.reorder(rows, same_encoder=same_encoder)
-
-    def _unpadded_tokens(self) -> Tensor:
-        """Return the tokens so far, each row's last one in place of its padding."""
-        tokens = self._tokens[:, : self._length]
-        return tokens if self._mask is None else torch.where(self._mask[:, : self._length] == 0, tokens[:, -1:], tokens)
-
-    def _filter(self, scores: Tensor) -> Tensor:
-        # Beams sample several different continuations each, so as many must remain possible.
-        beams = self.settings.num_beams > 1
-        min_tokens_to_keep = candidates_per_beam(len(self.prompt.eos_ids)) if beams else 1
-        for name, value in self.settings.filters():
-            scores = FILTERS[name](scores, value, min_tokens_to_keep)
-        return scores

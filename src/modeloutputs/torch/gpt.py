@@ -30,6 +30,8 @@ class OpenAIGPTPreTrainedModel(PreTrainedModel[OpenAIGPTConfig]):
 class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
     """GPT without a head; returns BaseModelOutput."""
 
+    input_embeddings = "tokens_embed"
+
     def __init__(self, config: OpenAIGPTConfig) -> None:
         super().__init__(config)
         if config.add_cross_attention:
@@ -39,10 +41,6 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
             self.positions_embed = nn.Embedding(config.n_positions, config.n_embd)
             self.drop = nn.Dropout(config.embd_pdrop)
             self.h = Stack.of_layers(layer_settings(config), LAYER_PATHS, config.n_layer)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.tokens_embed
 
     def forward(
         self,
@@ -54,6 +52,7 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutput:
         """Return the states of all positions."""
         call, position_ids = self._begin_call(
@@ -65,6 +64,7 @@ class OpenAIGPTModel(OpenAIGPTPreTrainedModel):
             use_cache=False,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))

@@ -35,6 +35,8 @@ class GPT2PreTrainedModel(PreTrainedModel[GPT2Config]):
 class GPT2Model(GPT2PreTrainedModel):
     """GPT-2 without a head; returns BaseModelOutputWithPastAndCrossAttentions."""
 
+    input_embeddings = "wte"
+
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
         settings = layer_settings(config)
@@ -44,10 +46,6 @@ class GPT2Model(GPT2PreTrainedModel):
             self.drop = nn.Dropout(config.embd_pdrop)
             self.h = Stack.of_layers(settings, LAYER_PATHS, config.n_layer)
             self.ln_f = norm_layer(settings)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.wte
 
     def forward(
         self,
@@ -63,6 +61,7 @@ class GPT2Model(GPT2PreTrainedModel):
         output_hidden_states: LayerSelection | None = None,
         output_attentions: LayerSelection | None = None,
         return_dict: bool | None = None,
+        head_mask: Tensor | None = None,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """Return the states of all positions, and the cache."""
         call, position_ids = self._begin_call(
@@ -77,6 +76,8 @@ class GPT2Model(GPT2PreTrainedModel):
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            head_mask=head_mask,
+            cross_attn_head_mask=head_mask,
         )
         if token_type_ids is not None:
             check_ids(token_type_ids, self.config.vocab_size, "token_type_ids", (call.rows, call.length))

@@ -1,18 +1,23 @@
-"""GPT-2's heads: its language model and a classifier."""
+"""GPT-2's heads: its language model, classifiers of rows and tokens, question answering."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..architectures import GPT2Config
-from ..architectures.tasks import CAUSAL_LM, SEQUENCE_CLASSIFICATION
+from ..architectures.tasks import CAUSAL_LM
+from .decoder_heads import LastTokenClassifier, SpanFinder, TokenClassifier
 from .generation import GenerationMixin
 from .gpt2 import GPT2Model, GPT2PreTrainedModel
-from .heads import CausalLMHead, LabelHead
-from .inputs import last_position, rows_at
-from .outputs import CausalLMOutputWithCrossAttentions, SequenceClassifierOutput
+from .heads import CausalLMHead
+from .outputs import CausalLMOutputWithCrossAttentions
 
-__all__ = ["GPT2ForSequenceClassification", "GPT2LMHeadModel"]
+__all__ = [
+    "GPT2ForQuestionAnswering",
+    "GPT2ForSequenceClassification",
+    "GPT2ForTokenClassification",
+    "GPT2LMHeadModel",
+]
 
 
 class GPT2LMHeadModel(
@@ -30,15 +35,8 @@ class GPT2LMHeadModel(
             self._add_lm_head(config.n_embd, config.vocab_size)
 
 
-class GPT2ForSequenceClassification(GPT2PreTrainedModel, LabelHead[GPT2Config, SequenceClassifierOutput]):
-    """Gives each row a class, several classes or a number, from its last token; returns SequenceClassifierOutput.
-
-    A row's last token is the last unmasked one; without a mask, the last that is not `pad_token_id`.
-    `sequence_classification_loss` chooses the loss.
-    """
-
-    task = SEQUENCE_CLASSIFICATION
-    output_class = SequenceClassifierOutput
+class GPT2ForSequenceClassification(GPT2PreTrainedModel, LastTokenClassifier[GPT2Config]):
+    """GPT-2 with a head of rows; see `LastTokenClassifier`."""
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
@@ -46,9 +44,26 @@ class GPT2ForSequenceClassification(GPT2PreTrainedModel, LabelHead[GPT2Config, S
             self.transformer = GPT2Model(config)
             self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
 
-    def _base_outputs(self, *inputs: Any, **options: Any) -> Any:
-        return super()._base_outputs(*inputs, use_cache=False, **options)
+
+class GPT2ForTokenClassification(GPT2PreTrainedModel, TokenClassifier[GPT2Config]):
+    """GPT-2 with a head of tokens; see `TokenClassifier`."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        with self._building():
+            self.transformer = GPT2Model(config)
+            self.dropout = self._new_dropout(config.classifier_dropout)
+            self.classifier = nn.Linear(config.n_embd, config.num_labels)
 
     def _scores(self, outputs: Any, input_ids: Tensor | None = None, attention_mask: Tensor | None = None) -> Tensor:
-        last = last_position(input_ids, attention_mask, self.config.pad_token_id)
-        return self.score(rows_at(outputs.last_hidden_state, last))
+        return self._scored(outputs, self.classifier)
+
+
+class GPT2ForQuestionAnswering(GPT2PreTrainedModel, SpanFinder[GPT2Config]):
+    """GPT-2 with a head of spans; see `SpanFinder`."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        with self._building():
+            self.transformer = GPT2Model(config)
+            self.qa_outputs = nn.Linear(config.n_embd, 2)

@@ -3,7 +3,7 @@
 Arguments are explained in `modeloutputs.torch.arguments`.
 """
 
-from typing import Any, ClassVar, Generic, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, TypeVar, Unpack, cast
 
 from torch import Tensor, nn
 
@@ -11,8 +11,8 @@ from ..architectures import Config
 from ..architectures.tasks import Task
 from ..errors import InputError
 from ..output import ModelOutput
-from .arguments import DecoderInputs, Seq2SeqInputs
-from .losses import NumItems, causal_lm_loss, cross_entropy, question_answering_loss, sequence_classification_loss
+from .arguments import HeadInputs, LossOptions, Seq2SeqHeadInputs, take_loss_options
+from .losses import causal_lm_loss, cross_entropy, question_answering_loss, sequence_classification_loss
 from .plain import apply_linear
 from .pretrained import PreTrainedModel, call_inner
 
@@ -36,15 +36,13 @@ class Head(PreTrainedModel[ConfigType], Generic[ConfigType, OutputType]):
 
     task: ClassVar[Task]
     output_class: type[OutputType]
+    has_token_types: ClassVar[bool] = True
+    """Whether the model tells a first text from a second by `token_type_ids`."""
 
     @property
     def base_model(self) -> Any:
         """The model without the head."""
         return getattr(self, self.weight_names.prefix)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the table of token embeddings."""
-        return self.base_model.get_input_embeddings()
 
     def _base_outputs(self, *inputs: Any, **options: Any) -> Any:
         return call_inner(self.base_model, *inputs, **options)
@@ -53,16 +51,21 @@ class Head(PreTrainedModel[ConfigType], Generic[ConfigType, OutputType]):
         """Return the head's scores for the base model's outputs, which it computed for these inputs."""
         raise NotImplementedError  # each head says
 
-    def _loss(
-        self, logits: Tensor, labels: Tensor | None, num_items: NumItems | None, label_smoothing: float
-    ) -> Tensor | None:
+    def _loss(self, logits: Tensor, labels: Tensor | None, options: LossOptions) -> Tensor | None:
         """Return the loss of the head's task."""
         if labels is None:
             return None
-        options: dict[str, Any] = {"num_items": num_items, "label_smoothing": label_smoothing}
+        given: dict[str, Any] = options._asdict()
         if self.task.loss == "problem type":
-            return sequence_classification_loss(logits, labels, self.config.problem_type, **options)
-        return (causal_lm_loss if self.task.loss == "next token" else cross_entropy)(logits, labels, **options)
+            return sequence_classification_loss(logits, labels, self.config.problem_type, **given)
+        return (causal_lm_loss if self.task.loss == "next token" else cross_entropy)(logits, labels, **given)
+
+    def _with_token_types(self, token_type_ids: Tensor | None, inputs: object) -> dict[str, Any]:
+        """Return the base model's further inputs; token types are dropped where it has no use for them."""
+        given = cast("dict[str, Any]", inputs)
+        if token_type_ids is None or not self.has_token_types:
+            return given
+        return {"token_type_ids": token_type_ids, **given}
 
     def _head_output(self, outputs: ModelOutput, return_dict: bool | None, **fields: Any) -> OutputType:
         """Return the head's own fields with those that it shares with the base model's output."""
@@ -81,15 +84,14 @@ class LabelHead(Head[ConfigType, OutputType]):
         token_type_ids: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
+        **inputs: Unpack[HeadInputs],
     ) -> OutputType:
         """Return the scores and, with `labels`, the loss of the head's task."""
-        outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
+        options = take_loss_options(inputs, labels=labels)
+        outputs = self._base_outputs(input_ids, attention_mask, **self._with_token_types(token_type_ids, inputs))
         logits = self._scores(outputs, input_ids, attention_mask)
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -104,19 +106,18 @@ class SpanHead(Head[ConfigType, OutputType]):
         *,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
+        **inputs: Unpack[HeadInputs],
     ) -> OutputType:
         """Return start and end logits (B, S) and, with both positions (B,), the loss.
 
         Raises:
             InputError: one of the positions was passed without the other.
         """
+        options = take_loss_options(inputs, start_positions=start_positions, end_positions=end_positions)
         check_span(start_positions, end_positions)
-        outputs = self._base_outputs(input_ids, attention_mask, token_type_ids, **inputs)
-        fields = span_fields(self._scores(outputs), start_positions, end_positions, num_items, label_smoothing)
+        outputs = self._base_outputs(input_ids, attention_mask, **self._with_token_types(token_type_ids, inputs))
+        fields = span_fields(self._scores(outputs), start_positions, end_positions, options)
         return self._head_output(outputs, return_dict, **fields)
 
 
@@ -132,13 +133,12 @@ class Seq2SeqSpanHead(Head[ConfigType, OutputType]):
         *,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
-        **inputs: Unpack[Seq2SeqInputs],
+        **inputs: Unpack[Seq2SeqHeadInputs],
     ) -> OutputType:
         """Return start and end logits (B, S) and, with both positions (B,), the loss; see `SpanHead`."""
+        options = take_loss_options(inputs, start_positions=start_positions, end_positions=end_positions)
         check_span(start_positions, end_positions)
         outputs = self._base_outputs(
             input_ids,
@@ -148,7 +148,7 @@ class Seq2SeqSpanHead(Head[ConfigType, OutputType]):
             use_cache=cache_with_labels(use_cache, start_positions),
             **inputs,
         )
-        fields = span_fields(self._scores(outputs), start_positions, end_positions, num_items, label_smoothing)
+        fields = span_fields(self._scores(outputs), start_positions, end_positions, options)
         return self._head_output(outputs, return_dict, **fields)
 
 
@@ -159,6 +159,7 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
     """
 
     lm_head: nn.Module
+    output_embeddings = "lm_head"
     keeps_cache: ClassVar[bool] = True
     """Whether the model takes and returns `past_key_values`."""
 
@@ -169,10 +170,6 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
             layer.weight = self.get_input_embeddings().weight
         self.lm_head = layer
 
-    def get_output_embeddings(self) -> nn.Module:
-        """Return the layer that scores the vocabulary."""
-        return self.lm_head
-
     def _logits(self, hidden: Tensor) -> Tensor:
         """Map (B, S, hidden) to (B, S, vocab)."""
         return apply_linear(self.lm_head, hidden)
@@ -181,6 +178,8 @@ class LanguageModelHead(Head[ConfigType, OutputType]):
 class CausalLMHead(LanguageModelHead[ConfigType, OutputType]):
     """Base of language models that predict each next token of their input."""
 
+    loss_type = "ForCausalLM"
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -188,24 +187,21 @@ class CausalLMHead(LanguageModelHead[ConfigType, OutputType]):
         token_type_ids: Tensor | None = None,
         *,
         labels: Tensor | None = None,
-        num_items: NumItems | None = None,
-        label_smoothing: float = 0.0,
         logits_to_keep: int = 0,
         return_dict: bool | None = None,
-        **inputs: Unpack[DecoderInputs],
+        **inputs: Unpack[HeadInputs],
     ) -> OutputType:
         """Return logits (B, S, vocab) and, with `labels` (B, S) aligned with the tokens, the loss of each next one.
 
         With labels, `use_cache` is off unless passed: training has no use for a cache.
         """
-        options: dict[str, Any] = (
-            dict(inputs) if token_type_ids is None else {"token_type_ids": token_type_ids, **inputs}
-        )
+        options = take_loss_options(inputs, labels=labels)
+        given = self._with_token_types(token_type_ids, inputs)
         if self.keeps_cache:
-            options["use_cache"] = cache_with_labels(options.get("use_cache"), labels)
-        outputs = self._base_outputs(input_ids, attention_mask, **options)
+            given["use_cache"] = cache_with_labels(given.get("use_cache"), labels)
+        outputs = self._base_outputs(input_ids, attention_mask, **given)
         logits = self._logits(kept_positions(outputs.last_hidden_state, logits_to_keep, labels))
-        loss = self._loss(logits, labels, num_items, label_smoothing)
+        loss = self._loss(logits, labels, options)
         return self._head_output(outputs, return_dict, loss=loss, logits=logits)
 
 
@@ -228,16 +224,13 @@ def span_fields(
     scores: Tensor,
     start_positions: Tensor | None,
     end_positions: Tensor | None,
-    num_items: NumItems | None,
-    label_smoothing: float,
+    options: LossOptions,
 ) -> dict[str, Tensor | None]:
     """Return loss, start and end logits for scores (B, S, 2)."""
     start, end = scores.unbind(-1)
     loss = None
     if start_positions is not None and end_positions is not None:
-        loss = question_answering_loss(
-            start, end, start_positions, end_positions, num_items=num_items, label_smoothing=label_smoothing
-        )
+        loss = question_answering_loss(start, end, start_positions, end_positions, **options._asdict())
     return {"loss": loss, "start_logits": start, "end_logits": end}
 
 

@@ -19,7 +19,15 @@ from .row_chunks import chunk_size, run_in_chunks
 __all__ = ["CompiledModel", "compile_for_inference"]
 
 # Arguments whose results are not per row, and cannot be computed for a chunk of rows at a time.
-_WHOLE = ("labels", "start_positions", "end_positions", "next_sentence_label", "past_key_values", "output_attentions")
+_WHOLE = (
+    "labels",
+    "start_positions",
+    "end_positions",
+    "next_sentence_label",
+    "past_key_values",
+    "output_attentions",
+    "head_mask",
+)
 
 _FEW_TOKENS = 127
 """Most tokens of a call whose products the compiler writes itself, weights laid out for them. Beyond, MKL's and

@@ -6,7 +6,7 @@ from torch import Tensor
 from ..architectures import checks
 from ..architectures.checks import Facts
 from .attention import is_unmasked
-from .values import values_on_cpu
+from .values import require_tensor, values_on_cpu
 
 __all__ = [
     "check_embeds",
@@ -36,11 +36,13 @@ def facts(tensor: Tensor, *, with_bounds: bool = True) -> Facts:
 
 def check_ids(ids: Tensor, count: int, what: str, shape: tuple[int, ...] | None = None) -> None:
     """Refuse invalid indices into a table of `count` rows; see `modeloutputs.architectures.checks.check_ids`."""
+    require_tensor(ids, what)
     checks.check_ids(facts(ids), count, what, shape)
 
 
 def check_embeds(embeds: Tensor, width: int, what: str, rows: int | None = None) -> None:
     """Refuse invalid vectors; see `modeloutputs.architectures.checks.check_embeds`."""
+    require_tensor(embeds, what)
     checks.check_embeds(facts(embeds), width, what, rows)
 
 
@@ -77,6 +79,7 @@ def check_tokens(
         check_embeds(inputs_embeds, width, f"{prefix}inputs_embeds")
         rows, length = inputs_embeds.shape[:2]
     if position_ids is not None:
+        require_tensor(position_ids, f"{prefix}position_ids")
         checks.check_position_ids(facts(position_ids), limit, rows, length)
     return rows, length
 

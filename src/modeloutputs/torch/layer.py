@@ -9,7 +9,7 @@ from .attention import Attention, AttentionMask, AttentionResult, CrossAttention
 from .cache import CacheUpdate
 from .layers import FeedForward, feed_forward, norm_layer
 from .plain import add_residual, apply_dropout
-from .results import as_result, trimmed
+from .results import Made, finished, result_of
 
 __all__ = ["Layer", "LayerContext", "LayerResult"]
 
@@ -22,12 +22,20 @@ class LayerContext(NamedTuple):
     encoder_mask: AttentionMask
     cache: CacheUpdate | None
     position_embeddings: PositionEmbeddings | None
+    made: Made
+    head_mask: Tensor | None = None
+    """(layers, 1, heads, 1, 1), or None."""
+    cross_attn_head_mask: Tensor | None = None
     layer: int = 0
     """Index of the layer: its place in the stack, whichever it was built for, since layers may be moved or shared."""
 
     def at(self, layer: int) -> "LayerContext":
-        """Return the inputs of the layer at an index, which only the cache tells apart."""
-        return self if self.cache is None else self._replace(layer=layer)
+        """Return the inputs of the layer at an index, which the cache and factors of heads tell apart."""
+        if self.head_mask is None and self.cross_attn_head_mask is None:
+            return self if self.cache is None else self._replace(layer=layer)
+        own, cross = (None if mask is None else mask[layer] for mask in (self.head_mask, self.cross_attn_head_mask))
+        masks = self.mask._replace(heads=own), self.encoder_mask._replace(heads=cross)
+        return self._replace(layer=layer, mask=masks[0], encoder_mask=masks[1])
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Return key and value of all positions, the cached ones first."""
@@ -92,19 +100,24 @@ class Layer(nn.Module):
         self.add_module(paths.norm, norm_layer(settings))
 
     def forward(self, hidden: Tensor, context: LayerContext, with_weights: bool = False) -> tuple[Any, ...]:
-        """Map (B, S, hidden) to the parts of a `LayerResult`; `with_weights` also returns the attention weights."""
+        """Map (B, S, hidden) to the parts of a `LayerResult` but the last, which is noted in `context.made`.
+
+        `with_weights` also returns the attention weights.
+        """
         hidden, weights, present = self._attend(hidden, self.paths.attention, context, with_weights)
         cross_weights, cross = None, self.paths.cross_attention
         if self.settings.cross_attention and cross is not None and context.has_encoder:
             hidden, cross_weights, encoder = self._attend(hidden, cross, context, with_weights)
             present = None if present is None or encoder is None else (*present, *encoder)
-        return trimmed(self._feed_forward(hidden), weights, cross_weights, present)
+        return finished(context.made, self._feed_forward(hidden), weights, cross_weights, beside=(present,))
 
     def _attend(
         self, hidden: Tensor, paths: AttentionPaths, context: LayerContext, with_weights: bool
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:
         block, norm = getattr(self, paths.block), getattr(self, paths.norm)
-        result = as_result(AttentionResult, block(self._read(hidden, norm), context, with_weights))
+        read = self._read(hidden, norm)
+        given = {"context": context, "with_weights": with_weights}  # by name, so that hooks see the states alone
+        result = result_of(AttentionResult, context.made, block, read, **given)
         attended, weights, key_value = result
         return self._add(attended, hidden, norm, *_producers(block, paths.output)), weights, key_value
 

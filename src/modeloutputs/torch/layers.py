@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..architectures.layers import LayerSettings
 from ..architectures.selection import LayerSelection, select_layers
+from ..architectures.setting_checks import shown
 from ..errors import InputError, nearest
 from .dropout import drop
 from .plain import PackedModule, apply_linear, apply_linears, can_modify_in_place, pack_linears, returns_new_tensors
@@ -54,7 +55,7 @@ def activation(name: str) -> Activation:
         InputError: no activation has that name.
     """
     if name not in ACTIVATIONS:
-        raise InputError(f"hidden_act is {name!r}{nearest(name, ACTIVATIONS)}")
+        raise InputError(f"hidden_act is {shown(name)}{nearest(name, ACTIVATIONS)}")
     return ACTIVATIONS[name][0]
 
 

@@ -21,7 +21,7 @@ from ..architectures.tasks import (
 )
 from ..errors import InputError
 from .inputs import facts
-from .values import values_on_cpu
+from .values import require_tensor, values_on_cpu
 
 __all__ = [
     "NumItems",
@@ -46,9 +46,15 @@ def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
+def _described(labels: Tensor, what: str = "labels") -> Facts:
+    """Describe labels to the checks, without their bounds."""
+    require_tensor(labels, what)
+    return facts(labels, with_bounds=False)
+
+
 def _facts(labels: Tensor) -> Facts:
     """Describe labels to the checks; bounds leave ignored ones out, and are read on the CPU only."""
-    described = facts(labels, with_bounds=False)
+    described = _described(labels)
     if not values_on_cpu(labels):
         return described
     low, high = torch.where(labels == IGNORED, 0, labels).aminmax()
@@ -102,7 +108,7 @@ def causal_lm_loss(
         >>> causal_lm_loss(logits, torch.tensor([[0, 1, 2]]))
         tensor(1.3863)
     """
-    check_shape(facts(labels, with_bounds=False), tuple(logits.shape[:-1]))
+    check_shape(_described(labels), tuple(logits.shape[:-1]))
     shifted = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     return cross_entropy(logits, shifted, num_items=num_items, label_smoothing=label_smoothing)
 
@@ -141,7 +147,7 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
 
     Args:
         logits: (batch, values); computed in float32 at least.
-        labels: (batch, values) or, for one value, (batch,); floating point.
+        labels: (batch, values) or, for one value, (batch,); floating point, or integers that count as such.
         num_items: see the module; counts rows times values.
 
     Raises:
@@ -153,7 +159,7 @@ def regression_loss(logits: Tensor, labels: Tensor, *, num_items: NumItems | Non
     """
     if logits.shape[-1] == 1 and labels.dim() == 1:
         labels = labels.unsqueeze(-1)
-    check_shape(facts(labels, with_bounds=False), tuple(logits.shape))
+    check_shape(_described(labels), tuple(logits.shape))
     logits = _at_least_float32(logits)
     total = F.mse_loss(logits, labels.to(logits.dtype), reduction="sum")
     return _mean(total, labels.numel(), num_items)
@@ -180,10 +186,11 @@ def sequence_classification_loss(
         >>> sequence_classification_loss(torch.zeros(1, 2), torch.tensor([1]), None)  # one class: log 2
         tensor(0.6931)
     """
-    classes = logits.shape[-1]
+    classes, described = logits.shape[-1], _described(labels)
     if labels.dim() == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
         labels = labels.squeeze(1)  # a column of class indices, as the page's example passes
-    kind = resolve_problem_type(problem_type, classes, facts(labels, with_bounds=False))
+        described = _described(labels)
+    kind = resolve_problem_type(problem_type, classes, described)
     if kind == "single_label_classification":
         return cross_entropy(logits, labels, num_items=num_items, label_smoothing=label_smoothing)
     if kind == "multi_label_classification":
@@ -234,6 +241,6 @@ def question_answering_loss(
 
 
 def _within(positions: Tensor, length: int, what: str) -> Tensor:
-    check_class_indices(facts(positions, with_bounds=False), what=what)
+    check_class_indices(_described(positions, what), what=what)
     positions = positions.squeeze(-1) if positions.dim() == 2 else positions
     return torch.where(positions >= length, IGNORED, positions)

@@ -3,6 +3,7 @@
 import torch
 
 from ..architectures import Config
+from ..architectures.setting_checks import shown
 from ..errors import InputError, first_line
 from .weights import WeightSource
 
@@ -26,7 +27,11 @@ def resolve_dtype(dtype: torch.dtype | str, config: Config, source: WeightSource
         dtype = config.dtype or (floating[0] if len(floating) == 1 else torch.float32)
     resolved = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
-        raise InputError(f"dtype is {dtype!r}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'")
+        raise InputError(
+            f"dtype is {shown(dtype)}; expected 'auto' or a floating point dtype like 'float32' or 'bfloat16'"
+        )
+    if resolved.itemsize == 1:
+        raise InputError(f"dtype is {resolved}, which stores numbers and computes nothing; pass dtype='bfloat16'")
     return resolved
 
 

@@ -1,10 +1,9 @@
 """The base of all models: loading, saving, initial weights, gradient checkpointing."""
 
 import dataclasses
-import inspect
+import functools
 import os
-import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -15,18 +14,24 @@ from torch import Tensor, nn
 from ..architectures import Config
 from ..architectures.layers import LayerPaths
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
-from ..files.checkpoints import find_checkpoint
-from ..files.shards import save_weights
-from ..files.weights import MatchedNames, canonical_name
+from ..errors import InputError
+from ..files.checkpoints import SAFETENSORS_INDEX, variant_name
+from ..files.folders import CONFIG
+from ..files.replacing import Replacement, replace_together
+from ..files.shards import stale_weights, write_weights
+from ..files.weights import canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
+from .embeddings import EmbeddingsMixin, check_tied
 from .inputs import check_tokens, positions_from_mask
+from .keywords import loading_keywords, parse_size, saving_keywords
 from .layers import RMSNorm
+from .loading import loading_info, open_checkpoint, report_missing, resolve_settings
 from .placement import resolve_device, resolve_dtype
 from .plain import PackedModule
 from .stack import Call, Stack, StackHolder
-from .weights import WeightSource, export_weights, import_weights, is_copy, open_weights
+from .training import TrainingMixin
+from .weights import export_weights, import_weights
 
 __all__ = ["PreTrainedModel", "call_inner"]
 
@@ -34,7 +39,7 @@ ConfigType = TypeVar("ConfigType", bound=Config)
 OutputType = TypeVar("OutputType", bound=ModelOutput)
 
 
-class PreTrainedModel(StackHolder, Generic[ConfigType]):
+class PreTrainedModel(EmbeddingsMixin, TrainingMixin, StackHolder, Generic[ConfigType]):
     """Base of all models.
 
     Parameters and buffers have the names of the checkpoint, tied weights each of their names.
@@ -50,35 +55,60 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
         super().__init__()
         if not isinstance(config, self.config_class):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
+        config.revalidate()
+        config.mark_built(type(self).__name__)
+        if pruned := config.other.get("pruned_heads"):
+            raise InputError(
+                f"config.pruned_heads is {pruned!r}: heads were cut out of this checkpoint, whose weights are smaller; "
+                "only whole ones are read"
+            )
         self.config = config
-        self.gradient_checkpointing = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _taking_foreign_configs(cls.__init__)
 
     # -- loading and saving -------------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike[str],
+        name_or_path: str | os.PathLike[str] | None,
         *,
         config: ConfigType | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
         dtype: torch.dtype | str = "auto",
         device: torch.device | str = "cpu",
         revision: str | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
         **overrides: Any,
     ) -> Self:
         """Load a model, in evaluation mode, from a checkpoint folder or a hub id.
 
         Weights that the checkpoint lacks because it was made for another head are initialised, and one
         CheckpointWarning names them together with those of the checkpoint that have no place here. Modules, parameters
-        and buffers that a subclass adds keep their initial values where the checkpoint lacks them.
+        and buffers that a subclass adds keep their initial values where the checkpoint lacks them. What a wrapper or a
+        training loop put before all names, as "module.", is taken off.
 
         Args:
-            name_or_path: folder with config.json and weights, or a hub id.
-            config: configuration to use in place of the checkpoint's.
+            name_or_path: folder with config.json and weights, or a hub id; None with `config` and `state_dict`.
+            config: configuration to use in place of the checkpoint's, or one of transformers.
+            state_dict: tensors to use in place of the checkpoint's.
             dtype: of the model's weights: a torch dtype, its name, or "auto" for that of the checkpoint.
             device: where the model goes.
             revision: branch, tag or commit, of a hub id.
-            **overrides: settings of the configuration to change, and options of the constructor.
+            subfolder: where in the folder or hub id the checkpoint lies.
+            variant: part of the names of weight files, as "fp16" in model.fp16.safetensors.
+            ignore_mismatched_sizes: give weights new values where the checkpoint's have another shape, as those of a
+                head for another number of labels.
+            output_loading_info: return a pair of the model and a dictionary of missing, unexpected and mismatched
+                weights.
+            **overrides: settings of the configuration to change, options of the constructor, and keywords of
+                transformers: `torch_dtype`, `device_map` of one device, and what needs no doing here.
 
         Raises:
             CheckpointNotFoundError: the folder, its config.json, its weights or one of their shards is not there.
@@ -101,112 +131,89 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
               pooler_output=f32[1,8],
             )
         """
-        target = resolve_device(device)
-        folder = find_checkpoint(name_or_path, revision)
-        settings, options = cls._settings(folder, config, overrides)
+        given, overrides = loading_keywords(overrides)
+        dtype, target = given.get("dtype", dtype), resolve_device(given.get("device", device))
+        checkpoint = open_checkpoint(
+            name_or_path, config, state_dict, revision=revision, subfolder=subfolder, variant=variant
+        )
+        settings, options = resolve_settings(cls, cls.config_class, checkpoint, config, overrides)
         with loading(cls):
             model = cls(settings, **options)
-        source = open_weights(folder)
-        matched = import_weights(
+        imported = import_weights(
             model,
-            source,
+            checkpoint.tensors,
             cls.weight_names,
             tied=settings.tie_word_embeddings,
-            dtype=resolve_dtype(dtype, settings, source),
+            dtype=resolve_dtype(dtype, settings, checkpoint.tensors),
             device=target,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
-        model._report_missing(matched, source, folder)
+        report_missing(model, cls.weight_names, imported, checkpoint, stacklevel=3)
+        model._initialise({*imported.missing, *imported.mismatched})
         model.pack_weights()
-        model._load_extras(folder)
-        return model.eval()
-
-    @classmethod
-    def _settings(
-        cls, folder: Path, config: ConfigType | None, overrides: Mapping[str, Any]
-    ) -> tuple[ConfigType, dict[str, Any]]:
-        """Return the configuration, and the options among `overrides` that the constructor takes."""
-        config_class = cast("type[ConfigType]", cls.config_class)
-        changes = {name: value for name, value in overrides.items() if config_class.has_setting(name)}
-        options = {name: value for name, value in overrides.items() if name not in changes}
-        parameters = inspect.signature(cls).parameters
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        for name in options:
-            if name not in parameters and not takes_any:
-                known = [*config_class.setting_names(), *list(parameters)[1:]]
-                raise InputError(f"{cls.__name__} has no setting {name!r}{nearest(name, known)}")
-        if config is None:
-            return config_class.from_pretrained(folder, **changes), options
-        if changes:
-            raise InputError(f"pass either config or settings to change in it, not both ({', '.join(changes)})")
-        return config, options
+        if checkpoint.folder is not None:
+            model._load_extras(checkpoint.folder)
+        model.eval()
+        info = loading_info(cls.weight_names, imported, checkpoint) if output_loading_info else None
+        return model if info is None else cast("Self", (model, info))
 
     def _load_extras(self, folder: Path) -> None:
         """Read what else a checkpoint folder holds for this model."""
 
-    def _report_missing(self, matched: MatchedNames, source: WeightSource, folder: Path) -> None:
-        """Initialise the weights that the checkpoint lacks, or refuse it if they are the base model's; warn once."""
-        names = self.weight_names
-        base = f"{names.prefix}."
-        lost = [
-            name
-            for name in matched.missing
-            if (name.startswith(base) or not hasattr(self, names.prefix))
-            and not names.is_optional(name.removeprefix(base))
-        ]
-        if lost:
-            raise CheckpointError(
-                f"{str(folder)!r} lacks {len(lost)} weights of {type(self).__name__}: {', '.join(lost[:4])}"
-                f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
-            )
-        self._initialise(set(matched.missing))
-        unexpected = [
-            name for name in matched.unexpected if not names.is_ignored(name) and not self._is_repeated(name, source)
-        ]
-        new = [name for name in matched.missing if not names.is_neutral(name)]
-        parts = [
-            *([f"new, to be trained: {', '.join(new)}"] if new else []),
-            *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
-        ]
-        if parts:
-            message = f"{type(self).__name__} from {str(folder)!r}: {'; '.join(parts)}"
-            warnings.warn(message, CheckpointWarning, stacklevel=3)
-
-    def _is_repeated(self, name: str, source: WeightSource) -> bool:
-        """Return whether a checkpoint repeats another weight under this name, as older files do of tied weights."""
-        prefix, repeats = f"{self.weight_names.prefix}.", self.weight_names.repeats(tied=True)
-        original = repeats.get(name, repeats.get(f"{prefix}{name}"))
-        if original is None:
-            return False
-        return any(is_copy(source, name, key) for key in (original, original.removeprefix(prefix)))
-
-    def save_pretrained(self, folder: str | os.PathLike[str], *, max_shard_size: int = 5_000_000_000) -> None:
-        """Write config.json and the weights, replacing what is there.
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_shard_size: int | str = 5_000_000_000,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        variant: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        """Write config.json and the weights, replacing what is there: all files together, or none.
 
         Args:
             folder: created if missing.
-            max_shard_size: bytes beyond which the weights are split over several files with an index.
+            max_shard_size: bytes, or a text like "5GB", beyond which the weights are split over several files with an
+                index.
+            is_main_process: False writes nothing, for all processes but one of several that train one model.
+            state_dict: tensors to write in place of the model's, as a wrapper gathers them.
+            variant: part of the names of weight files, as "fp16" in model.fp16.safetensors.
+            **keywords: those of transformers that need no doing here, as `safe_serialization=True`.
 
         Raises:
             CheckpointError: a weight cannot be written so that loading finds it, as of a module that was quantised,
                 pruned or given an adapter; nothing is written.
+            FileWriteError: a file cannot be written; the old ones stay.
+            InputError: an option that is unknown, or asks for what is not done here.
         """
+        saving_keywords(keywords)
+        limit = parse_size(max_shard_size)
+        if not is_main_process:
+            return
         written = dataclasses.replace(
             self.config,
             dtype=str(self.dtype).removeprefix("torch."),
             other={**self.config.other, "architectures": [type(self).__name__]},
         )
-        save_weights(self._exported_weights(), Path(folder), max_shard_size)
-        written.save_pretrained(folder)
-        self._save_extras(Path(folder))
+        weights = self._exported_weights(state_dict)
+        index = variant_name(SAFETENSORS_INDEX, variant)
+        stale = functools.partial(stale_weights, variant=variant)
+        with replace_together(Path(folder), last=[index, CONFIG], stale=stale) as files:
+            files.write_text(CONFIG, written.to_json_string())
+            self._save_extras(files)
+            write_weights(files, weights, limit, variant=variant)
 
-    def _exported_weights(self) -> dict[str, Tensor]:
+    def _exported_weights(self, state_dict: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return the weights for a checkpoint, held against what loading will ask for."""
         cls = next(base for base in type(self).__mro__ if base.__module__.startswith(f"{__package__}."))
         with loading(cls):
             fresh = cast("type[Self]", cls)(self.config)
         shapes = {name: tuple(tensor.shape) for name, tensor in fresh.state_dict().items()}
         names = self.weight_names
-        held = {canonical_name(name) for name in self.state_dict()}
+        if self.config.tie_word_embeddings:
+            check_tied(self, names.tied)
+        held = {canonical_name(name) for name in (self.state_dict() if state_dict is None else state_dict)}
         optional = {
             name for name in shapes if names.is_optional(name.removeprefix(f"{names.prefix}.")) and name not in held
         }
@@ -215,9 +222,10 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
             {name: shape for name, shape in shapes.items() if name not in optional},
             closed=cls is type(self),  # a subclass may have weights of its own
             repeated=names.stored_twice(tied=self.config.tie_word_embeddings),
+            state_dict=state_dict,
         )
 
-    def _save_extras(self, folder: Path) -> None:
+    def _save_extras(self, files: Replacement) -> None:
         """Write what `_load_extras` reads."""
 
     # -- building -----------------------------------------------------------------------------------------------
@@ -255,6 +263,7 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         cast("Any", super()).__setstate__(state)
+        self.config.mark_built(type(self).__name__)  # which a copy of a configuration is not
         self.pack_weights()  # each tensor of a copy has memory of its own
 
     def _initialise(self, names: set[str]) -> None:
@@ -305,11 +314,16 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
         for name in ("use_cache", "output_hidden_states", "output_attentions"):
             if given.get(name) is None:
                 given[name] = getattr(config, name)
-        given["gradient_checkpointing"] = self.gradient_checkpointing and self.training
-        call = stack.check(rows, length, config.max_position_embeddings, **given)
+        given["checkpointing"] = self._active_checkpointing
+        call = stack.check(rows, length, self._position_limit, **given)
         if position_ids is None:
             position_ids = positions_from_mask(call.attention_mask, length)
         return call, position_ids
+
+    @property
+    def _position_limit(self) -> int:
+        """Positions that the model can hold."""
+        return cast("Any", self.config).max_position_embeddings
 
     def _check_tokens(
         self,
@@ -325,7 +339,7 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
             inputs_embeds,
             vocab_size=config.vocab_size,
             width=config.hidden_size,
-            limit=config.max_position_embeddings,
+            limit=self._position_limit,
             position_ids=position_ids,
             prefix=prefix,
         )
@@ -336,20 +350,15 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
             return output
         return cast("OutputType", output.to_tuple())
 
-    # -- training and placement ---------------------------------------------------------------------------------
+    # -- placement ----------------------------------------------------------------------------------------------
 
-    def gradient_checkpointing_enable(self) -> None:
-        """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
-        self._set_gradient_checkpointing(True)
+    def prune_heads(self, heads_to_prune: Mapping[int, Any]) -> None:
+        """Refuse: `head_mask` computes what a model without these heads does.
 
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep all activations for the backward pass again."""
-        self._set_gradient_checkpointing(False)
-
-    def _set_gradient_checkpointing(self, on: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module.gradient_checkpointing = on
+        Raises:
+            InputError: always.
+        """
+        raise InputError("heads are not cut out; pass head_mask=, 0 at these heads, which gives the same numbers")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -360,6 +369,25 @@ class PreTrainedModel(StackHolder, Generic[ConfigType]):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
+
+
+def _taking_foreign_configs(init: Callable[..., None]) -> Any:
+    """Have a constructor take configurations of transformers: all parts of a model are then built from one of ours."""
+
+    @functools.wraps(init)
+    def taking(self: PreTrainedModel[Any], *arguments: Any, **options: Any) -> None:
+        if arguments:
+            arguments = (_own_config(type(self), arguments[0]), *arguments[1:])
+        elif "config" in options:
+            options["config"] = _own_config(type(self), options["config"])
+        init(self, *arguments, **options)
+
+    return taking
+
+
+def _own_config(cls: type[PreTrainedModel[Any]], config: Any) -> Any:
+    is_foreign = not isinstance(config, Config) and hasattr(config, "model_type") and hasattr(config, "to_dict")
+    return cls.config_class.of(config) if is_foreign else config
 
 
 def call_inner(model: nn.Module, *inputs: Any, **options: Any) -> Any:

@@ -1,13 +1,12 @@
 """The stack of layers that all models share: one checked call, the layers' common inputs, and the result."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from ..architectures.layers import LayerPaths, LayerSettings
 from ..errors import InputError
@@ -17,15 +16,17 @@ from .attention import (
     PositionEmbeddings,
     build_mask,
     check_mask,
+    checked_head_mask,
     compute_dtype,
 )
 from .cache import Cache, CacheUpdate, PastKeyValues, check_cache, cross_length, past_length
+from .checkpointing import Checkpointing
 from .inputs import check_embeds, check_length
 from .layer import Layer, LayerContext, LayerResult
 from .layers import Conv1D, LayerSelection, select_layers
 from .plain import has_hooks
 from .products import is_eager_inference
-from .results import as_result
+from .results import Made, nothing_made, result_of
 from .row_chunks import chunk_size, run_in_chunks
 from .stack_runner import StackRunner, runner_of, without_runner
 
@@ -52,12 +53,22 @@ class Call:
     """For the embeddings and each layer, whether its states are returned."""
     keep_attention: list[bool]
     """For each layer, whether its attention weights are returned."""
-    gradient_checkpointing: bool = False
+    head_mask: Tensor | None = None
+    """Factors of heads, (layers, 1, heads, 1, 1)."""
+    cross_attn_head_mask: Tensor | None = None
+    checkpointing: Checkpointing | None = None
+    made: Made = field(default_factory=nothing_made)
+    """See `modeloutputs.torch.results`."""
 
     @property
     def past(self) -> int:
         """Positions in the cache before this call."""
         return past_length(self.past_key_values)
+
+    @property
+    def masks_heads(self) -> bool:
+        """Whether weights of heads are multiplied, for which attention is written out."""
+        return self.head_mask is not None or self.cross_attn_head_mask is not None
 
     @property
     def returns_only_states(self) -> bool:
@@ -73,7 +84,10 @@ class Call:
         cache = None
         if self.past_key_values is not None or self.use_cache:
             cache = CacheUpdate(self.past_key_values, self.length, self.limit, kept=self.use_cache)
-        return LayerContext(mask, self.encoder_hidden_states, self._encoder_mask(hidden), cache, position_embeddings)
+        encoder_mask = self._encoder_mask(hidden)
+        heads = self.head_mask, self.cross_attn_head_mask
+        encoded = self.encoder_hidden_states
+        return LayerContext(mask, encoded, encoder_mask, cache, position_embeddings, self.made, *heads)
 
     def _encoder_mask(self, hidden: Tensor) -> AttentionMask:
         states = self.encoder_hidden_states
@@ -127,6 +141,8 @@ class Stack(nn.ModuleList):
         encoder_attention_mask: Tensor | None = None,
         output_hidden_states: LayerSelection = False,
         output_attentions: LayerSelection = False,
+        head_mask: Tensor | None = None,
+        cross_attn_head_mask: Tensor | None = None,
         **given: Any,
     ) -> Call:
         """Check a call's inputs before anything is computed.
@@ -141,6 +157,8 @@ class Stack(nn.ModuleList):
             encoder_attention_mask: (B, E), or None.
             output_hidden_states: layers whose states are returned.
             output_attentions: layers whose attention weights are returned.
+            head_mask: factors on the weights of each head, (heads,) or (layers, heads), or None.
+            cross_attn_head_mask: the same of cross-attention.
             **given: the other fields of `Call`.
 
         Raises:
@@ -163,6 +181,10 @@ class Stack(nn.ModuleList):
             encoder_attention_mask=encoder_attention_mask,
             keep_hidden=select_layers(output_hidden_states, len(self) + 1, "output_hidden_states"),
             keep_attention=select_layers(output_attentions, len(self), "output_attentions"),
+            head_mask=checked_head_mask(head_mask, len(self), self.settings.heads, "head_mask"),
+            cross_attn_head_mask=checked_head_mask(
+                cross_attn_head_mask, len(self), self.settings.heads, "cross_attn_head_mask"
+            ),
             **given,
         )
 
@@ -174,7 +196,9 @@ class Stack(nn.ModuleList):
             raise InputError("past_key_values was passed to an encoder; set config.is_decoder=True for a decoder")
         weight = self.key_weight()
         shape = (rows, settings.key_heads, settings.head_width)
-        check_cache(past, len(self), shape, compute_dtype(weight), weight.device)
+        # Weights that wait elsewhere until they are used, as accelerate's do, say nothing of the device.
+        device = None if weight.is_meta else weight.device
+        check_cache(past, len(self), shape, compute_dtype(weight), device)
         if cross_length(past) is not None and not settings.cross_attention:
             raise InputError("past_key_values holds an encoder's keys, but this model has no cross-attention")
 
@@ -230,20 +254,26 @@ class Stack(nn.ModuleList):
         context = call.context(self.settings, hidden, position_embeddings)
         runner = self._runner(call, hidden)
         size = chunk_size(hidden)
-        independent = not any(call.keep_attention) and context.cache is None and context.encoder_hidden_states is None
+        independent = not (any(call.keep_attention) or call.masks_heads) and context.cache is None
+        independent = independent and context.encoder_hidden_states is None
         if size is not None and len(self) and independent and (runner is not None or not has_hooks(self)):
-            return self._run_in_chunks(hidden, call, context, final_norm, size, runner)
-        if runner is not None:
-            return self._run_plainly(runner, hidden, call, context, final_norm)
-        return self._run(hidden, call, context, final_norm)
+            result = self._run_in_chunks(hidden, call, context, final_norm, size, runner)
+        elif runner is not None:
+            result = self._run_plainly(runner, hidden, call, context, final_norm)
+        else:
+            result = self._run(hidden, call, context, final_norm)
+        call.made.append(result)
+        return result
 
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:
         states = [hidden if call.keep_hidden[0] else None]
         attended: list[tuple[Any, ...]] = []  # the results without the states, which nobody may have asked for
         flags = zip(call.keep_hidden[1:], call.keep_attention, strict=True)
         for i, (layer, (keep, with_weights)) in enumerate(zip(self, flags, strict=True)):
-            run = partial(_recompute, layer) if call.gradient_checkpointing else layer
-            result = as_result(LayerResult, run(hidden, context.at(i), with_weights))
+            checkpointing = call.checkpointing
+            run = layer if checkpointing is None or not checkpointing.covers(i) else partial(checkpointing.call, layer)
+            given = {"context": context.at(i), "with_weights": with_weights}  # by name: hooks see the states alone
+            result = result_of(LayerResult, call.made, run, hidden, **given)
             hidden = result.hidden
             states.append(hidden if keep else None)
             attended.append(result[1:])
@@ -263,7 +293,7 @@ class Stack(nn.ModuleList):
         # Under autocast sums have another precision than products, which the runner does not tell apart.
         if not is_eager_inference() or torch.is_autocast_enabled(hidden.device.type):
             return None
-        if any(call.keep_attention) or not hidden.numel():
+        if any(call.keep_attention) or call.masks_heads or not hidden.numel():
             return None
         cache = call.past_key_values
         if call.length == 1 and call.use_cache and isinstance(cache, Cache):
@@ -324,7 +354,7 @@ class Stack(nn.ModuleList):
             return runner.run(hidden, context, kept)[0]
         states: list[Tensor | None] = []
         for layer, keep in zip(self, kept, strict=True):
-            hidden = as_result(LayerResult, layer(hidden, context, False)).hidden
+            hidden = result_of(LayerResult, context.made, layer, hidden, context=context).hidden
             states.append(hidden if keep else None)
         return [*states[:-1], hidden]
 
@@ -346,7 +376,7 @@ class StackHolder(nn.Module):
 
 def run_stack(stack: nn.Module, hidden: Tensor, call: Call, **options: Any) -> StackResult:
     """Return the result of a stack or of a module around one; arguments as of `Stack.forward`."""
-    return as_result(StackResult, stack(hidden, call, **options))
+    return result_of(StackResult, call.made, stack, hidden, call, **options)
 
 
 def _present(values: Iterable[Tensor | None]) -> tuple[Tensor | None, ...] | None:
@@ -358,7 +388,3 @@ def _extended_cache(call: Call, context: LayerContext, presents: list[tuple[Tens
     if context.cache is None or not call.use_cache:
         return None
     return context.cache.finish(presents)
-
-
-def _recompute(layer: nn.Module, *arguments: Any) -> Any:
-    return cast("Any", checkpoint(layer, *arguments, use_reentrant=False))

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 from ..architectures.weights import WeightNames
 from ..arrays.dtypes import SAFETENSORS_DTYPES
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
-from ..files.checkpoints import map_checkpoint, read_index, shard_paths
+from ..files.checkpoints import map_checkpoint, read_index, shard_paths, variant_name
+from ..files.folders import describe_missing_weights
 from ..files.git_lfs import check_not_lfs_pointer
 from ..files.safetensors import MappedTensor
-from ..files.weights import MatchedNames, canonical_name, match_names
+from ..files.weights import canonical_name, match_names
 
 __all__ = [
+    "Imported",
     "WeightSource",
     "export_weights",
     "import_weights",
@@ -42,17 +45,21 @@ def is_copy(source: WeightSource, name: str, original: str) -> bool:
     return original in source and torch.equal(source[name], source[original])
 
 
-def open_weights(folder: Path) -> WeightSource:
+def open_weights(folder: Path, variant: str | None = None) -> WeightSource:
     """Find a checkpoint's weights: safetensors, whole or in shards, else the older pytorch_model.bin.
+
+    Args:
+        folder: of the checkpoint.
+        variant: part of the names of the files, as "fp16" in model.fp16.safetensors.
 
     Raises:
         CheckpointNotFoundError: there are no weights, or a shard is missing.
         FileFormatError: a file is truncated, corrupt, or holds more than tensors.
     """
-    mapped = map_checkpoint(folder)
+    mapped = map_checkpoint(folder, variant)
     if mapped is not None:
         return {name: _view(tensor) for name, tensor in mapped.items()}
-    return dict(_read_pickled(folder))
+    return dict(_read_pickled(folder, variant))
 
 
 def _view(mapped: MappedTensor) -> Tensor:
@@ -65,16 +72,15 @@ def _view(mapped: MappedTensor) -> Tensor:
     return torch.frombuffer(mapped.buffer(), dtype=torch.uint8).view(dtype).view(mapped.shape)
 
 
-def _read_pickled(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    single, index = folder / "pytorch_model.bin", folder / "pytorch_model.bin.index.json"
+def _read_pickled(folder: Path, variant: str | None) -> Iterator[tuple[str, Tensor]]:
+    names = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+    single, index = (folder / variant_name(name, variant) for name in names)
     if single.is_file():
         paths: Iterable[Path] = [single]
     elif index.is_file():
         paths = shard_paths(folder, read_index(index)).values()
     else:
-        raise CheckpointNotFoundError(
-            f"{str(folder)!r} has no weights: neither model.safetensors, nor its index, nor pytorch_model.bin"
-        )
+        raise CheckpointNotFoundError(describe_missing_weights(folder, variant))
     storages: set[int] = set()
     for path in paths:
         for name, tensor in _load_tensors(path).items():
@@ -93,12 +99,25 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         raise FileFormatError(
             f"{str(path)!r} is corrupt or holds more than tensors, and was not run: {reason}"
         ) from None
-    kind = type(content).__name__
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in cast("dict[Any, Any]", content).items()
-    ):
+    found = next((inner for inner in _candidates(content) if _is_state_dict(inner)), None)
+    if found is None:
+        kind = type(content).__name__
         raise FileFormatError(f"{str(path)!r} should map names to tensors, and holds something else, a {kind}")
-    return cast("dict[str, Tensor]", content)
+    return found
+
+
+def _candidates(content: Any) -> Iterator[Any]:
+    """Yield what was saved, and what training loops call the state dict in what they save."""
+    yield content
+    if isinstance(content, dict):
+        saved = cast("dict[Any, Any]", content)
+        yield from (saved[name] for name in ("state_dict", "model_state_dict", "model", "module") if name in saved)
+
+
+def _is_state_dict(content: Any) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in cast("dict[Any, Any]", content).items()
+    )
 
 
 # -- into and out of a module ---------------------------------------------------------------------------------------
@@ -125,9 +144,30 @@ def _slots(module: nn.Module) -> dict[str, _Slot]:
     return slots
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What became of the weights of a model."""
+
+    missing: list[str]
+    """Weights that have memory and no values, which the checkpoint lacks."""
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """The same of weights whose shape there, the first, is not the model's, the second."""
+    unexpected: list[str]
+    """Names in the checkpoint that the model has no place for."""
+    stored: Mapping[str, str]
+    """Name in the checkpoint, by the same without what wrappers add."""
+
+
 def import_weights(
-    module: nn.Module, source: WeightSource, facts: WeightNames, *, tied: bool, dtype: torch.dtype, device: torch.device
-) -> MatchedNames:
+    module: nn.Module,
+    source: WeightSource,
+    facts: WeightNames,
+    *,
+    tied: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+    ignore_mismatched_sizes: bool = False,
+) -> Imported:
     """Give a module, built on the meta device but for what its subclass added, the weights of a checkpoint.
 
     All shapes are checked before the first tensor is read. Weights on the meta device that the checkpoint lacks get
@@ -140,28 +180,58 @@ def import_weights(
         tied: the scores are tied to the embeddings.
         dtype: of floating point weights.
         device: of all weights.
+        ignore_mismatched_sizes: treat a tensor of another shape as if it were not there.
 
     Raises:
-        CheckpointError: a tensor's shape is not the weight's, or it holds quantised integers.
+        CheckpointError: a tensor's shape is not the weight's, or it is quantised.
     """
     slots = _slots(module)
     matched = match_names(slots, source, facts, has_base=hasattr(module, facts.prefix), tied=tied)
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    _check_whole(matched.found.values(), matched.unexpected)
     for name, stored in matched.found.items():
-        _check_stored(name, slots[name].tensor, stored, source[stored])
-    for name, slot in slots.items():
-        stored = matched.found.get(name)
-        _fill(slot, None if stored is None else source[stored], dtype, device)
+        shapes = tuple(source[stored].shape), tuple(slots[name].tensor.shape)
+        if shapes[0] == shapes[1]:
+            _check_floating(slots[name].tensor, stored, source[stored])
+        elif ignore_mismatched_sizes:
+            mismatched[name] = shapes
+        else:
+            raise CheckpointError(_describe_shapes(name, stored, shapes, is_head=_is_of_head(module, name, facts)))
     lacking = [name for name in matched.missing if slots[name].tensor.is_meta]  # others have values of their own
-    return MatchedNames(matched.found, lacking, matched.unexpected)
+    for name, slot in slots.items():
+        stored = None if name in mismatched else matched.found.get(name)
+        _fill(slot, None if stored is None else source[stored], dtype, device)
+    return Imported(lacking, mismatched, matched.unexpected, matched.stored)
 
 
-def _check_stored(name: str, tensor: Tensor, stored: str, found: Tensor) -> None:
-    shape, expected = tuple(found.shape), tuple(tensor.shape)
-    if shape != expected:
-        raise CheckpointError(
-            f"the checkpoint's {stored!r} has shape {shape}, and this model's {name!r} needs {expected}; "
-            "is the configuration this checkpoint's (num_labels, sizes)?"
+def _is_of_head(module: nn.Module, name: str, facts: WeightNames) -> bool:
+    return hasattr(module, facts.prefix) and not name.startswith(f"{facts.prefix}.")
+
+
+def _describe_shapes(name: str, stored: str, shapes: tuple[Any, Any], *, is_head: bool) -> str:
+    remedy = (
+        f"pass num_labels={shapes[0][0]} if that is its size, or ignore_mismatched_sizes=True for a new one"
+        if is_head and shapes[0]
+        else "is the configuration this checkpoint's? ignore_mismatched_sizes=True takes new values instead"
+    )
+    return f"the checkpoint's {stored!r} has shape {shapes[0]}, and this model's {name!r} needs {shapes[1]}; {remedy}"
+
+
+def _check_whole(used: Iterable[str], unused: Iterable[str]) -> None:
+    """Refuse weights that the checkpoint keeps in parts, as quantised ones with their scales."""
+    names = set(used)
+    for name in unused:
+        owner = next(
+            (name[:end] for end in range(len(name) - 1, 0, -1) if name[end] in "._" and name[:end] in names), ""
         )
+        if owner:
+            raise CheckpointError(
+                f"the checkpoint's {owner!r} goes with {name!r}: it is quantised or in parts, and only plain weights "
+                "can be loaded; use the checkpoint that it was made from"
+            )
+
+
+def _check_floating(tensor: Tensor, stored: str, found: Tensor) -> None:
     if tensor.is_floating_point() and not found.dtype.is_floating_point:
         raise CheckpointError(
             f"the checkpoint's {stored!r} holds {found.dtype}, not floating point numbers; "
@@ -185,7 +255,12 @@ def _fill(slot: _Slot, stored: Tensor | None, dtype: torch.dtype, device: torch.
 
 
 def export_weights(
-    module: nn.Module, expected: Mapping[str, tuple[int, ...]], *, closed: bool = False, repeated: Container[str] = ()
+    module: nn.Module,
+    expected: Mapping[str, tuple[int, ...]],
+    *,
+    closed: bool = False,
+    repeated: Container[str] = (),
+    state_dict: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return a module's weights, contiguous, under the names that checkpoints use, tied ones once.
 
@@ -196,6 +271,7 @@ def export_weights(
         expected: shapes by name of the weights that loading will ask for.
         closed: loading will ask for no others.
         repeated: names to write even where the same tensor has another.
+        state_dict: tensors in place of the module's.
 
     Raises:
         CheckpointError: a weight that loading will ask for is missing or has another shape, as in a module that was
@@ -204,7 +280,8 @@ def export_weights(
     exported: dict[str, Tensor] = {}
     seen: set[int] = set()
     names: set[str] = set()
-    for name, value in module.state_dict(keep_vars=True).items():
+    held = module.state_dict(keep_vars=True) if state_dict is None else state_dict
+    for name, value in held.items():
         plain = canonical_name(name)
         names.add(plain)
         if isinstance(value, Tensor) and (id(value) not in seen or plain in repeated):

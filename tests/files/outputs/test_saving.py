@@ -1,5 +1,7 @@
 """Saving outputs: by value, each array once, whole or not at all; what cannot be saved is named by its place."""
 
+import errno
+import itertools
 import os
 import resource
 from pathlib import Path
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from modeloutputs import InputError, ModelOutput, UsageError, load, save
+from modeloutputs import FileWriteError, InputError, ModelOutput, UsageError, load, read_notes, save
 from modeloutputs.files import safetensors
 from modeloutputs.files.outputs import read_saved
 
 from ...support.compare import assert_values, values
+from ...support.kills import is_killed_at, needs_fork
 from ...support.needs import FRAMEWORK_PARAMS, needs_jax, needs_torch
 from ...support.random_outputs import array
 from ...support.saved_files import Custom, Other, again, numbers
@@ -231,8 +234,9 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path: Path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # beyond it, writing fails
     try:
-        with pytest.raises(InputError, match=rf"^'{tmp_path / 'file'}' cannot be written: .*too large"):
+        with pytest.raises(FileWriteError, match=rf"^'{tmp_path / 'file'}' cannot be written: .*too large$") as caught:
             save(Custom(states=np.ones(10_000)), tmp_path / "file")
+        assert caught.value.errno == errno.EFBIG
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert load(tmp_path / "file") == Custom(name="old")
@@ -252,3 +256,50 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     folder = tmp_path / "none"
     with pytest.raises(FileNotFoundError, match=rf"^there is no folder '{folder}' to write 'out' into$"):
         save(Custom(states=np.ones(1)), folder / "out")
+
+
+def test_a_link_is_followed_and_the_mode_of_the_file_kept(tmp_path: Path):
+    (tmp_path / "real").touch()
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "out").symlink_to(tmp_path / "real")
+    (tmp_path / "links" / "new").symlink_to(tmp_path / "later")
+    for name in ("out", "new"):
+        save(Custom(name="x"), tmp_path / "links" / name)
+        assert (tmp_path / "links" / name).is_symlink()
+        assert load(tmp_path / "links" / name) == Custom(name="x")
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "later").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["later", "links", "real"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("pipe", "null"):
+        with pytest.raises(FileWriteError, match=rf"^'{tmp_path}/{name}' is a device, pipe or socket, which is not r"):
+            save(Custom(name="x"), tmp_path / name)
+    with pytest.raises(FileWriteError, match=rf"^'{tmp_path}' is a folder; pass the path of a file$") as caught:
+        save(Custom(name="x"), tmp_path)
+    assert caught.value.errno == errno.EISDIR
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path(os.devnull).is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["null", "pipe"]
+
+
+@needs_fork
+def test_a_killed_save_leaves_the_old_file_and_the_next_one_nothing_else(tmp_path: Path):
+    save(Custom(name="old"), tmp_path / "file")
+    for step in itertools.count():
+        killed = is_killed_at(step, lambda: save(Custom(name="new"), tmp_path / "file"))
+        assert load(tmp_path / "file") in (Custom(name="old"), Custom(name="new"))
+        save(Custom(name="old"), tmp_path / "file")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+        if not killed:
+            break
+    assert step >= 4
+
+
+def test_notes_are_read_back(tmp_path: Path):
+    save([Custom(states=numbers(2))], tmp_path / "file", notes={"model": "tiny", "ü": "\x1b[31m"})
+    assert read_notes(tmp_path / "file") == {"model": "tiny", "ü": "\x1b[31m"}

@@ -5,8 +5,8 @@ output's number), so any safetensors reader opens the file; an array in two plac
 are JSON in the file's metadata, under "modeloutputs".
 """
 
-from .description import SavedFile, SavedOutput, read_saved
+from .description import SavedFile, SavedOutput, read_notes, read_saved
 from .loading import load
 from .saving import save
 
-__all__ = ["SavedFile", "SavedOutput", "load", "read_saved", "save"]
+__all__ = ["SavedFile", "SavedOutput", "load", "read_notes", "read_saved", "save"]

@@ -26,6 +26,7 @@ __all__ = [
     "describe_file",
     "describe_output",
     "quote_names",
+    "read_notes",
     "read_saved",
 ]
 
@@ -170,6 +171,25 @@ def read_saved(path: str | os.PathLike[str]) -> SavedFile:
     if missing := parser.arrays - tensors.keys():
         raise FileFormatError(f"{str(path)!r} lacks the tensors {quote_names(missing)} of its output")
     return SavedFile(outputs, several, framework, tensors, notes, frozenset(parser.fields))
+
+
+def read_notes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the notes that were saved with outputs; the outputs themselves are not read.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        FileFormatError: it is truncated or corrupt, or holds no output.
+
+    Examples:
+        >>> import numpy as np
+        >>> from modeloutputs import ModelOutput, read_notes, save
+        >>> class Scores(ModelOutput):
+        ...     scores: object
+        >>> save(Scores(np.ones(3)), "scores.safetensors", notes={"model": "tiny"})
+        >>> read_notes("scores.safetensors")
+        {'model': 'tiny'}
+    """
+    return read_saved(path).notes
 
 
 def quote_names(names: Collection[str]) -> str:

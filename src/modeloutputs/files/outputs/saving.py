@@ -23,17 +23,19 @@ def save(
 ) -> None:
     """Write an output, or a list of them, to a safetensors file.
 
-    The file is replaced atomically: whatever stops the program, the old file or the new one is there. The bytes are not
-    flushed to the disk.
+    The file is replaced atomically: whatever stops the program, the old file or the new one is there, and what a killed
+    program left is removed by the next one that writes the file. Its mode is kept, and a link is followed. The bytes
+    are not flushed to the disk.
 
     Args:
         outputs: of any classes and frameworks; fields may nest tuples, lists and dicts of arrays, numbers, strings
             and None.
         path: the file.
-        notes: text to keep in the file, by name; the name "modeloutputs" is reserved.
+        notes: text to keep in the file, by name, which `read_notes` returns; the name "modeloutputs" is reserved.
 
     Raises:
-        InputError: a field holds a value that such a file cannot hold, or the file cannot be written.
+        InputError: a field holds a value that such a file cannot hold.
+        FileWriteError: the file cannot be written, as on a full disk, or the path is a folder, a device or a pipe.
         UsageError: a key that contains dots gives two arrays the same name.
         FileNotFoundError: the folder does not exist.
 
@@ -56,10 +58,10 @@ def save(
         describe_output(output, f"{i}." if is_list else "", collector.add) for i, output in enumerate(_as_list(outputs))
     ]
     metadata = {**_checked_notes(notes or {}), KEY: describe_file(descriptions, is_list, collector.framework)}
-    with atomic_path(Path(path), flush=False) as temporary:
+    with atomic_path(Path(path), flush=False, follow_links=True) as temporary:
         try:
             write_safetensors(temporary, collector.values, metadata)
-        except (OSError, UnicodeError, InputError) as error:
+        except (UnicodeError, InputError) as error:
             raise InputError(f"{os.fspath(path)!r} cannot be written: {first_line(error)}") from None
 
 
