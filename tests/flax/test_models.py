@@ -1,5 +1,6 @@
 """Every Flax model against its PyTorch counterpart with the same weights."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 import modeloutputs.flax as flax_wing
+import modeloutputs.torch as torch_wing
 
-from .tiny import CASES, Case, inputs, models, padding
+from .tiny import CASES, SIZES, Case, inputs, models, padding
 
 DECODERS = [case for case in CASES if case.crosses or case.name == "FlaxLlamaModel"]
 
@@ -131,6 +133,32 @@ def test_heads_are_masked():
     attentions = ours(ids, head_mask=np.array([1, 0, 1, 1]), output_attentions=True).attentions
     assert all(float(np.abs(layer[:, 1]).max()) == 0 for layer in attentions)
     np.testing.assert_allclose(attentions[0][:, [0, 2, 3]].sum(-1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"rope_type": "dynamic", "factor": 2.0},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 6},
+        {
+            "rope_type": "longrope", "factor": 3.0, "original_max_position_embeddings": 6, "short_factor": [1.0, 1.5],
+            "long_factor": [2.0, 5.0],
+        },
+    ],
+    ids=lambda scaling: scaling["rope_type"],
+)  # fmt: skip
+def test_rotary_positions_are_stretched_by_each_rows_own_length(scaling: dict[str, Any], tmp_path: Any):
+    sizes = {**SIZES["Llama"], "num_hidden_layers": 1, "max_position_embeddings": 6, "rope_scaling": scaling}
+    model = torch_wing.LlamaModel(torch_wing.LlamaConfig(**sizes)).eval()
+    model.save_pretrained(tmp_path)
+    ids = np.arange(3, 23).reshape(2, 10)
+    mask = np.ones((2, 10), np.int64)
+    mask[1, :6] = 0  # the second row is shorter than the context, the first is longer
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = model(torch.as_tensor(ids), torch.as_tensor(mask), use_cache=False).last_hidden_state
+    output = flax_wing.FlaxLlamaModel.from_pretrained(tmp_path)(ids, mask).last_hidden_state
+    assert difference(output, reference, mask) < 1e-5
 
 
 def test_gradients_are_the_pytorch_models():

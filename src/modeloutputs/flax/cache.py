@@ -86,7 +86,7 @@ class CacheLayout(NamedTuple):
         elif isinstance(past, Mapping):
             return self._checked(cast("Any", past))
         else:
-            kind = type(cast("Any", past)).__name__
+            kind = type(past).__name__
             raise InputError(f"past_key_values is a {kind}; expected what init_cache or the call before returned")
         return unflatten(flat)
 
