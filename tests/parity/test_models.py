@@ -46,7 +46,7 @@ def chosen(cases: list[Case], *conditions: str) -> list[Case]:
 
 EXACTLY = [case for case in RANDOM if computes_in_its_dtype(BY_NAME[case[0][1]])]
 ROUNDED = [case for case in RANDOM if not computes_in_its_dtype(BY_NAME[case[0][1]])]
-IN_FLOAT32 = [*ROUNDED, *chosen(EXACTLY, "plain", "attentions", "left padding, cache")]
+IN_FLOAT32 = [*ROUNDED, *chosen(EXACTLY, "attentions", "left padding, cache")]
 IN_CHUNKS = chosen(RANDOM, "left padding")
 # Of the larger model only the calls that no other one contains, and its own weights: the table has each head's.
 LARGER = [BY_NAME[name] for name in ("BertModel, encoder", "BertLMHeadModel", "BertForMaskedLM")]

@@ -143,3 +143,8 @@ def test_jinja_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, pai
 def test_brackets_within_each_other_by_the_thousand_are_refused(pair: tuple[Any, Any]) -> None:
     with pytest.raises(InputError, match="the chat template is not valid: maximum recursion depth"):
         pair[0].apply_chat_template([USER], chat_template="{{" + "(" * 5000 + "1" + ")" * 5000 + "}}")
+
+
+def test_a_template_of_a_million_characters_is_refused(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(InputError, match="the chat template has 1000000 characters; expected at most 200000"):
+        pair[0].apply_chat_template([USER], chat_template="{{ x }}   " * 100_000)

@@ -312,7 +312,7 @@ class Context:
     past: tuple[Tensor, Tensor] | None = None
     cross: tuple[Tensor, Tensor] | None = None
     has_cache: bool = True
-    made: Made = field(default_factory=list)
+    made: Made = field(default_factory=Made)
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return (key, value) if self.past is None else (cat([self.past[0], key], 2), cat([self.past[1], value], 2))

@@ -60,7 +60,7 @@ def test_layers_not_asked_for_hold_their_places_run_in_chunks_too(monkeypatch: p
 WIDE = dataclasses.replace(CONFIG, hidden_size=64, intermediate_size=64, num_hidden_layers=1)
 
 
-@pytest.mark.parametrize(("way", "shape"), [(None, (2, 8)), ("rows_image", (4, 32))], ids=["few tokens", "many"])
+@pytest.mark.parametrize(("way", "shape"), [("rows_image", (4, 32))], ids=["many tokens"])
 def test_weights_are_constants(way: str | None, shape: tuple[int, int]):
     """Those of linear layers are not seen to change, which is what lets the compiler lay them out anew."""
     torch._dynamo.reset()

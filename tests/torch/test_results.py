@@ -59,15 +59,22 @@ class Triple(NamedTuple):
     ],
 )
 def test_what_a_hook_leaves_out_is_what_the_module_made(put: Any, expected: tuple[Any, ...]) -> None:
-    made: Made = [("of another module",)]
+    made = Made()
+    made.parts.append(("of another module",))
     found = result_of(Triple, made, lambda: put(finished(made, STATES, "weights", beside=("present",))))
     assert type(found) is Triple
     assert found[0] is expected[0]
     assert found[1:] == expected[1:]
-    assert made == [("of another module",)]
+    assert made.parts == [("of another module",)]
 
 
 def test_states_alone_are_not_noted() -> None:
-    made: Made = []
+    made = Made()
     assert result_of(Triple, made, lambda: finished(made, "states", None, beside=(None,))) == ("states", None, None)
-    assert made == []
+    assert made.parts == []
+
+
+def test_the_record_is_not_copied_with_a_modules_arguments() -> None:
+    made = Made()
+    copied = torch.utils._pytree.tree_map(lambda leaf: leaf, {"context": (made, [1])})  # as FSDP casts arguments
+    assert copied["context"][0] is made

@@ -130,9 +130,9 @@ def test_calls_that_keep_more_by_row_are_not_run_in_chunks(
     calls: list[int] = []
     forward = stack[0].forward
 
-    def counting(hidden: Tensor, *rest: Any) -> Any:
+    def counting(hidden: Tensor, **rest: Any) -> Any:
         calls.append(len(hidden))
-        return forward(hidden, *rest)
+        return forward(hidden, **rest)
 
     monkeypatch.setattr(stack[0], "forward", counting)
     with torch.no_grad():

@@ -78,7 +78,7 @@ def weights(model: Any) -> dict[str, Any]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@every_model
+@pytest.mark.parametrize("name", ["BERT", "GPT-2"])
 def test_small_batches_accumulated_train_as_a_large_one(name: str, tmp_path: Path) -> None:
     whole = trainer_of(name, tmp_path, mixed=False, save_strategy="no")
     parts = trainer_of(
@@ -108,7 +108,7 @@ def test_the_loss_is_evaluated_with_the_metrics(name: str, tmp_path: Path) -> No
         assert found["eval_loss"] == pytest.approx(trainer.model(**batch).loss.item(), rel=1e-5)
 
 
-@every_model
+@pytest.mark.parametrize("name", ["BERT", "Llama"])
 def test_what_is_saved_is_loaded_and_resumed(name: str, tmp_path: Path) -> None:
     options = {"num_train_epochs": 2, "load_best_model_at_end": True}
     options |= {"eval_strategy": "epoch", "save_strategy": "epoch"}

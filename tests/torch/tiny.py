@@ -456,4 +456,10 @@ BART_HEADS = (
 )
 NEW_HEADS = (*GPT_HEADS, *GPT2_HEADS, *LLAMA_HEADS, *BART_HEADS)
 ALL_HEADS = (*HEADS, *NEW_HEADS)
+SHARED_HEADS = frozenset(
+    f"{family}For{task}"
+    for family in ("GPT2", "Llama")
+    for task in ("SequenceClassification", "TokenClassification", "QuestionAnswering")
+)
+"""Heads over any decoder, which differ from one another by a linear layer; `test_decoder_heads` holds them all."""
 BY_NAME = {head.name: head for head in ALL_HEADS}

@@ -190,12 +190,16 @@ def _copied(part: Any) -> Any:
 # -- templates ------------------------------------------------------------------------------------------------------
 
 
+LONGEST_TEMPLATE = 200_000
+"""Characters; those in use have some thousands, and a million keeps jinja2 busy for a minute."""
+
+
 @lru_cache(maxsize=32)
 def _compile(template: str) -> "Template":
     """Compile a template as the peer does: blocks take their lines along, and have `break`, `continue`, `generation`.
 
     Raises:
-        InputError: it is no Jinja template.
+        InputError: it is no Jinja template, or longer than any is.
         MissingDependencyError: jinja2 is not installed.
     """
     try:
@@ -204,6 +208,8 @@ def _compile(template: str) -> "Template":
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
         raise MissingDependencyError("chat templates need jinja2; install modeloutputs[chat]") from None
+    if len(template) > LONGEST_TEMPLATE:
+        raise InputError(f"the chat template has {len(template)} characters; expected at most {LONGEST_TEMPLATE}")
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_generation_blocks(), loopcontrols]
     )

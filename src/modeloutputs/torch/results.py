@@ -16,13 +16,20 @@ __all__ = ["Made", "as_result", "finished", "nothing_made", "result_of", "trimme
 
 Result = TypeVar("Result", bound=tuple[Any, ...])
 
-Made = list[tuple[Any, ...]]
-"""What the modules of one call made beside their states, each until its caller has taken its result."""
+
+class Made:
+    """What the modules of one call made beside their states, each until its caller has taken its result.
+
+    It is no list: FSDP and accelerate copy the lists among a module's arguments.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Any, ...]] = []
 
 
 def nothing_made() -> Made:
-    """Return the record of a new call."""
-    return []
+    """Return the record of a new call; compilers follow a function, and not a class, as a field's default."""
+    return Made()
 
 
 def trimmed(*parts: Any) -> tuple[Any, ...]:
@@ -47,7 +54,7 @@ def finished(made: Made, *shown: Any, beside: tuple[Any, ...] = ()) -> tuple[Any
     """
     result = trimmed(*shown)
     if len(result) > 1 or any(part is not None for part in beside):
-        made.append((*shown, *beside))
+        made.parts.append((*shown, *beside))
     return result
 
 
@@ -57,12 +64,12 @@ def result_of(cls: type[Result], made: Made, module: Callable[..., Any], *argume
     Raises:
         InputError: as of `as_result`.
     """
-    depth = len(made)
+    depth = len(made.parts)
     value = module(*arguments, **options)
-    if len(made) == depth:
+    if len(made.parts) == depth:
         return as_result(cls, value)
-    parts = made[-1]
-    del made[depth:]
+    parts = made.parts[-1]
+    del made.parts[depth:]
     if type(value) is cls:  # whole, as nobody but a module of ours returns it
         return value
     kept = as_result(cls, parts)

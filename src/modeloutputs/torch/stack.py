@@ -262,7 +262,7 @@ class Stack(nn.ModuleList):
             result = self._run_plainly(runner, hidden, call, context, final_norm)
         else:
             result = self._run(hidden, call, context, final_norm)
-        call.made.append(result)
+        call.made.parts.append(result)
         return result
 
     def _run(self, hidden: Tensor, call: Call, context: LayerContext, final_norm: nn.Module | None) -> StackResult:

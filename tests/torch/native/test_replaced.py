@@ -332,8 +332,15 @@ def wrap_layers(model: nn.Module, name: str, wrap: Callable[[nn.Module], Any]) -
         layers[index] = wrap(layer)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("wrapper", ["torch.compile", "Module.compile", "checkpoint_wrapper"])
+# One architecture with each kind of layer is traced, as tracing takes seconds.
+WRAPPED = [
+    *(("checkpoint_wrapper", name) for name in LAYERS),
+    *(("torch.compile", name) for name in ("BertForMaskedLM", "LlamaForCausalLM")),
+    *(("Module.compile", name) for name in ("BertModel, decoder", "GPT2LMHeadModel", "BartForConditionalGeneration")),
+]
+
+
+@pytest.mark.parametrize(("wrapper", "name"), WRAPPED)
 def test_wrapped_layers_compute_the_same(wrapper: str, name: str) -> None:
     head = BY_NAME[name]
     model = head.model()
