@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..architectures.layers import LayerSettings
+from ..architectures.selection import LayerSelection, select_layers
 from ..architectures.setting_checks import shown
 from ..errors import InputError, nearest
 from .dropout import drop
@@ -28,7 +29,6 @@ __all__ = [
     "select_layers",
 ]
 
-LayerSelection = bool | Sequence[int]
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -171,26 +171,3 @@ def feed_forward(
     if settings.activation_dropout and training:
         inner = drop(inner, settings.activation_dropout)
     return apply_linear(output, inner)
-
-
-def select_layers(selection: LayerSelection, count: int, flag: str) -> list[bool]:
-    """Return for each of `count` entries whether it is asked for.
-
-    Args:
-        selection: True for all, False for none, or indices; negative ones count from the end.
-        count: number of entries: layers, for hidden states one more.
-        flag: name of the argument, for the error.
-
-    Raises:
-        InputError: an index out of range, or a selection of another type.
-    """
-    if isinstance(selection, bool):
-        return [selection] * count
-    if isinstance(selection, str) or not hasattr(selection, "__iter__"):
-        raise InputError(f"{flag} is {selection!r}; expected True, False or layer indices such as [0, -1]")
-    asked = [False] * count
-    for index in selection:
-        if isinstance(index, bool) or not hasattr(index, "__index__") or not -count <= index < count:
-            raise InputError(f"{flag} asks for layer {index!r}; this model has {-count} to {count - 1}")
-        asked[index] = True
-    return asked
