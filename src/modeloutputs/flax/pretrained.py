@@ -15,8 +15,10 @@ from flax.core import FrozenDict, freeze
 from ..architectures import Config
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, UsageError, nearest
-from ..files.checkpoints import find_checkpoint
-from ..files.shards import save_weights
+from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
+from ..files.folders import CONFIG
+from ..files.replacing import replace_together
+from ..files.shards import stale_weights, write_weights
 from .calling import CompiledCalls
 from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
@@ -238,9 +240,7 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
                 raise InputError(f"{cls.__name__} has no setting {name!r}{nearest(name, choices)}")
         if config is None:
             return kind.from_pretrained(folder, **changes), options
-        if not isinstance(config, kind):
-            return kind.from_dict(config.to_dict(), **changes), options
-        return dataclasses.replace(config, **changes), options
+        return dataclasses.replace(kind.of(config), **changes), options
 
     def _report(self, missing: list[str], unexpected: list[str], folder: Path) -> None:
         """Refuse a checkpoint that lacks weights of the base model; warn once of what is new and what is not used."""
@@ -285,8 +285,9 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
         weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
         name = type(self).__name__.removeprefix("Flax")
         written = dataclasses.replace(self.config, other={**self.config.other, "architectures": [name]})
-        save_weights(weights, Path(folder), max_shard_size)
-        written.save_pretrained(folder)
+        with replace_together(Path(folder), last=[SAFETENSORS_INDEX, CONFIG], stale=stale_weights) as files:
+            write_weights(files, weights, max_shard_size)
+            files.write_text(CONFIG, written.to_json_string())
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:
