@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flax import linen as nn
 from flax.core import FrozenDict, freeze
+from flax.serialization import to_bytes  # pyright: ignore[reportUnknownVariableType]
 
 from ..architectures import Config
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointWarning, InputError, UsageError, nearest
 from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
+from ..files.flax_msgpack import MSGPACK
 from ..files.folders import CONFIG
 from ..files.replacing import replace_together
 from ..files.shards import stale_weights, write_weights
@@ -272,7 +274,12 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
             warnings.warn(message, CheckpointWarning, stacklevel=3)
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], params: Any = None, *, max_shard_size: int = 5_000_000_000
+        self,
+        folder: str | os.PathLike[str],
+        params: Any = None,
+        *,
+        max_shard_size: int = 5_000_000_000,
+        safe_serialization: bool = True,
     ) -> None:
         """Write config.json and the weights, as PyTorch has them, replacing what is there.
 
@@ -280,13 +287,18 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
             folder: created if missing.
             params: the parameters to write; the model's own where not passed.
             max_shard_size: bytes beyond which the weights are split over several files with an index.
+            safe_serialization: write model.safetensors, which the other frameworks load; else flax_model.msgpack, which
+                the Flax models of transformers 4 load.
         """
         tree = self.params if params is None else params
         weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
         name = type(self).__name__.removeprefix("Flax")
         written = dataclasses.replace(self.config, other={**self.config.other, "architectures": [name]})
         with replace_together(Path(folder), last=[SAFETENSORS_INDEX, CONFIG], stale=stale_weights) as files:
-            write_weights(files, weights, max_shard_size)
+            if safe_serialization:
+                write_weights(files, weights, max_shard_size)
+            else:
+                files.path(MSGPACK).write_bytes(to_bytes(jax.device_get(unflatten(flatten(tree)))))
             files.write_text(CONFIG, written.to_json_string())
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..architectures.weights import WeightNames
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..files.checkpoints import map_checkpoint
+from ..files.flax_msgpack import map_flax_checkpoint
 from ..files.weights import MatchedNames, match_names
 from .libraries import Path as TreePath
 from .libraries import flatten, jnp
@@ -35,17 +36,54 @@ def checkpoint_name(path: TreePath) -> str:
     return ".".join((*path[:-1], _LEAVES.get(path[-1], path[-1])))
 
 
+class _Transposed(NamedTuple):
+    """A tensor that its file has the other way round, to be read as PyTorch has it."""
+
+    stored: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As PyTorch has it."""
+        return tuple(self.stored.shape)[::-1]
+
+    def numpy(self) -> Any:
+        """Return the array, as PyTorch has it."""
+        return _values(self.stored).T
+
+
 def open_arrays(folder: Path) -> dict[str, Any]:
-    """Return a checkpoint's tensors by name; they are read when they are used.
+    """Return a checkpoint's tensors by name, in PyTorch's names and layouts; most are read when they are used.
+
+    They are those of safetensors files, PyTorch's or Flax's, or else of flax_model.msgpack; whole or in shards.
 
     Raises:
         CheckpointNotFoundError: there are no weights that can be read here.
         FileFormatError: a file is truncated or corrupt.
     """
     mapped = map_checkpoint(folder)
-    if mapped is None:
-        raise CheckpointNotFoundError(f"{str(folder)!r} has no weights: neither model.safetensors nor its index")
-    return dict(mapped)
+    if mapped is not None:
+        # What a file says of its format is not asked: Flax's names alone tell, in shards too.
+        return _in_pytorchs_layout(mapped) if any(_is_flax_name(name) for name in mapped) else dict(mapped)
+    arrays = map_flax_checkpoint(folder)
+    if arrays is not None:
+        return _in_pytorchs_layout(arrays)
+    other = " (pytorch_model.bin is read by modeloutputs.torch: load and save it there)"
+    raise CheckpointNotFoundError(
+        f"{str(folder)!r} has no weights: neither model.safetensors, its index, nor flax_model.msgpack"
+        f"{other if any(folder.glob('pytorch_model*.bin')) else ''}"
+    )
+
+
+def _is_flax_name(name: str) -> bool:
+    return name.endswith((".kernel", ".embedding", ".scale"))
+
+
+def _in_pytorchs_layout(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    paths = {tuple(name.split(".")): array for name, array in arrays.items()}
+    return {
+        checkpoint_name(path): _Transposed(array) if _is_transposed(path, tuple(array.shape)) else array
+        for path, array in paths.items()
+    }
 
 
 class Imported(NamedTuple):
@@ -96,9 +134,13 @@ def _check_shape(path: TreePath, expected: tuple[int, ...], stored: str, found: 
 
 
 def _array(path: TreePath, stored: Any) -> Any:
-    values = stored.numpy() if hasattr(stored, "numpy") else stored
+    values = _values(stored)
     # A copy: JAX would keep the mapping, and a transposed view of it, for a matrix as it is needed here.
     return jnp.array(values.T if _is_transposed(path, values.shape) else values)
+
+
+def _values(stored: Any) -> Any:
+    return stored.numpy() if hasattr(stored, "numpy") else stored
 
 
 def export_params(params: Params, names: WeightNames, *, tied: bool) -> dict[str, np.ndarray]:
