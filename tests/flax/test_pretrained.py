@@ -132,6 +132,13 @@ def test_foreign_configurations_are_read():
     np.testing.assert_allclose(loaded(IDS)[0], model(IDS)[0], atol=1e-5)
 
 
+def test_settings_that_were_read_cannot_be_assigned():
+    config = flax_wing.BertConfig(**SIZES["Bert"])
+    model = flax_wing.FlaxBertModel(config, _do_init=False)
+    with pytest.raises(InputError, match="hidden_act was read when a FlaxBertModel was built"):
+        model.config.hidden_act = "relu"
+
+
 def test_what_cannot_be_loaded_is_refused(tmp_path: Any):
     _, folder = bert()
     with pytest.raises(InputError, match="has no setting 'num_label'"):

@@ -86,6 +86,7 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
         self, config: ConfigType, input_shape: tuple[int, ...], seed: int, dtype: Any, options: Mapping[str, Any]
     ) -> None:
         self.config, self.input_shape, self.key, self.dtype = config, input_shape, jax.random.PRNGKey(seed), dtype
+        config.mark_built(type(self).__name__)  # compiled calls would not see it change
         self._options: dict[str, Any] = dict(options)
         self._set_module()
         self.params_shape_tree: Any = jax.eval_shape(partial(self._new_params, input_shape=input_shape), self.key)
