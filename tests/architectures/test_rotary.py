@@ -45,6 +45,7 @@ SCALINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("length", [5, 40, 100])
 @pytest.mark.parametrize("name", SCALINGS)
 def test_angles_are_the_peers(name: str, length: int) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed, which transformers computes the angles with")
     rope = pytest.importorskip("transformers.modeling_rope_utils", reason="transformers is not installed")
     llama = pytest.importorskip("transformers").LlamaConfig(**{**SIZES, "rope_scaling": dict(SCALINGS[name])})
     kind = SCALINGS[name]["rope_type"]

@@ -12,6 +12,7 @@ import pytest
 from modeloutputs import ModelOutput, save
 from modeloutputs.cli.screen import escape_for_terminal, print_json
 
+from ..support.needs import INSTALLED
 from .conftest import Call
 
 EVIL = "\x1b[2Jred\x07\x9b31m\u202eabc\r\n\u2028"
@@ -69,6 +70,7 @@ def test_notes_of_a_list_are_shown_once(call: Call, tmp_path: Path):
     assert [entry["notes"] for entry in json.loads(call("show", str(file), "--json").out)] == [{"model": "tiny"}] * 2
 
 
+@pytest.mark.skipif(not INSTALLED, reason="no framework is installed")
 def test_nothing_is_wrapped_in_a_pipe(call: Call):
     lines = call("classes", "BaseModelOutputWithPastAndCrossAttentions").lines
     assert any(line.startswith("  past_key_values ") and line.endswith("use_cache=True") for line in lines)

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import pytest
+
+pytest.importorskip("jax", reason="JAX is not installed")
+pytest.importorskip("flax", reason="Flax is not installed")
+pytest.importorskip("torch", reason="PyTorch is not installed, which these are held against")
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import torch
 
 from modeloutputs import InputError

@@ -1,10 +1,16 @@
 from typing import Any
 
+import pytest
+
+pytest.importorskip("jax", reason="JAX is not installed")
+pytest.importorskip("flax", reason="Flax is not installed")
+pytest.importorskip("torch", reason="PyTorch is not installed, which these are held against")
+pytest.importorskip("optax", reason="optax is not installed")
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from flax.core import freeze
 from flax.training.train_state import TrainState
 from flax.traverse_util import flatten_dict

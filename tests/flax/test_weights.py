@@ -2,9 +2,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytest.importorskip("jax", reason="JAX is not installed")
+pytest.importorskip("flax", reason="Flax is not installed")
+pytest.importorskip("torch", reason="PyTorch is not installed, which these are held against")
+
 import jax
 import numpy as np
-import pytest
 from flax import serialization
 from flax.traverse_util import flatten_dict
 
