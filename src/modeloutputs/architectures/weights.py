@@ -1,10 +1,13 @@
 """Names of weights in checkpoints, by architecture."""
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["WeightNames"]
+from ..errors import CheckpointError, CheckpointWarning
+
+__all__ = ["WeightNames", "report_missing"]
 
 _NONE = r"(?!)"
 
@@ -65,3 +68,50 @@ class WeightNames:
     def stored_twice(self, *, tied: bool) -> frozenset[str]:
         """Return names to write though they repeat another's, for readers that expect both."""
         return frozenset() if tied else frozenset({*self.always_tied, *self.always_tied.values()})
+
+
+def report_missing(
+    names: WeightNames,
+    model: str,
+    checkpoint: str,
+    missing: Sequence[str],
+    *,
+    has_base: bool,
+    unused: Sequence[str],
+    mismatched: Collection[str] = (),
+    stacklevel: int,
+) -> None:
+    """Refuse a checkpoint that lacks weights of the base model; warn of what else it lacks, and of what is not used.
+
+    Args:
+        names: of the architecture.
+        model: name of the model's class.
+        checkpoint: what an error calls the checkpoint.
+        missing: weights of the model that the checkpoint lacks.
+        has_base: the model has a head, and the base model within it.
+        unused: weights of the checkpoint that have no place in the model.
+        mismatched: weights of another shape, which are made anew.
+        stacklevel: of the warning, counted from the caller.
+
+    Raises:
+        CheckpointError: naming the weights.
+    """
+    base = f"{names.prefix}."
+    lost = [
+        name
+        for name in missing
+        if (name.startswith(base) or not has_base) and not names.is_optional(name.removeprefix(base))
+    ]
+    if lost:
+        raise CheckpointError(
+            f"{checkpoint} lacks {len(lost)} weights of {model}: {', '.join(lost[:4])}"
+            f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
+        )
+    new = [name for name in missing if not names.is_neutral(name)]
+    parts = [
+        *([f"new, to be trained: {', '.join(new)}"] if new else []),
+        *([f"of another shape, new, to be trained: {', '.join(mismatched)}"] if mismatched else []),
+        *([f"in the checkpoint but not used: {', '.join(unused)}"] if unused else []),
+    ]
+    if parts:
+        warnings.warn(f"{model} from {checkpoint}: {'; '.join(parts)}", CheckpointWarning, stacklevel=stacklevel + 1)

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import os
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,8 @@ from flax.core import FrozenDict, freeze
 from flax.serialization import to_bytes  # pyright: ignore[reportUnknownVariableType]
 
 from ..architectures import Config
-from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, UsageError, nearest
+from ..architectures.weights import WeightNames, report_missing
+from ..errors import InputError, UsageError, nearest
 from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
 from ..files.flax_msgpack import MSGPACK
 from ..files.folders import CONFIG
@@ -248,31 +247,14 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
     def _report(self, missing: list[str], unexpected: list[str], folder: Path) -> None:
         """Refuse a checkpoint that lacks weights of the base model; warn once of what is new and what is not used."""
         names = self.weight_names
-        base = f"{names.prefix}."
-        lost = [
-            name
-            for name in missing
-            if (name.startswith(base) or not self._has_base) and not names.is_optional(name.removeprefix(base))
-        ]
-        if lost:
-            raise CheckpointError(
-                f"{str(folder)!r} lacks {len(lost)} weights of {type(self).__name__}: {', '.join(lost[:4])}"
-                f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
-            )
-        new = [name for name in missing if not names.is_neutral(name)]
         repeats = {*names.repeats(tied=True), *names.fallbacks.values()}
         unused = [
             name
             for name in unexpected
-            if not names.is_ignored(name) and name not in repeats and f"{base}{name}" not in repeats
+            if not names.is_ignored(name) and name not in repeats and f"{names.prefix}.{name}" not in repeats
         ]
-        parts = [
-            *([f"new, to be trained: {', '.join(new)}"] if new else []),
-            *([f"in the checkpoint but not used: {', '.join(unused)}"] if unused else []),
-        ]
-        if parts:
-            message = f"{type(self).__name__} from {str(folder)!r}: {'; '.join(parts)}"
-            warnings.warn(message, CheckpointWarning, stacklevel=3)
+        model, checkpoint = type(self).__name__, repr(str(folder))
+        report_missing(names, model, checkpoint, missing, has_base=self._has_base, unused=unused, stacklevel=3)
 
     def save_pretrained(
         self,

@@ -1,7 +1,6 @@
 """The steps of `from_pretrained`: the options, the configuration, the tensors, and what the checkpoint lacked."""
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..architectures import Config
+from ..architectures import Config, weights
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointWarning, InputError, nearest
+from ..errors import CheckpointError, InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.folders import CONFIG, check_folder
 from .weights import Imported, WeightSource, is_copy, open_weights
@@ -121,28 +120,16 @@ def report_missing(
     Raises:
         CheckpointError: naming the weights.
     """
-    base = f"{names.prefix}."
-    lost = [
-        name
-        for name in imported.missing
-        if (name.startswith(base) or not hasattr(model, names.prefix))
-        and not names.is_optional(name.removeprefix(base))
-    ]
-    if lost:
-        raise CheckpointError(
-            f"{checkpoint} lacks {len(lost)} weights of {type(model).__name__}: {', '.join(lost[:4])}"
-            f"{', ...' if len(lost) > 4 else ''}; is it a checkpoint of this architecture and size?"
-        )
-    unexpected = _unused(names, imported, checkpoint.tensors)
-    new = [name for name in imported.missing if not names.is_neutral(name)]
-    parts = [
-        *([f"new, to be trained: {', '.join(new)}"] if new else []),
-        *([f"of another shape, new, to be trained: {', '.join(imported.mismatched)}"] if imported.mismatched else []),
-        *([f"in the checkpoint but not used: {', '.join(unexpected)}"] if unexpected else []),
-    ]
-    if parts:
-        message = f"{type(model).__name__} from {checkpoint}: {'; '.join(parts)}"
-        warnings.warn(message, CheckpointWarning, stacklevel=stacklevel)
+    weights.report_missing(
+        names,
+        type(model).__name__,
+        str(checkpoint),
+        imported.missing,
+        has_base=hasattr(model, names.prefix),
+        unused=_unused(names, imported, checkpoint.tensors),
+        mismatched=imported.mismatched,
+        stacklevel=stacklevel,
+    )
 
 
 def _unused(names: WeightNames, imported: Imported, tensors: WeightSource) -> list[str]:
