@@ -1,26 +1,24 @@
 """Beam search (Sutskever et al., 2014, section 3.2): the most probable sequences reached by extending K at a time.
 
 B rows of the batch, K beams, C candidates of a step, L positions in all. The framework adds up log probabilities and
-picks the best candidates; what remains are a few numbers per row, handled here in NumPy. A finished sequence's score is
-its log probability divided by its number of new tokens to the power of the length penalty (Murray & Chiang, 2018,
-section 3, generalised).
+picks the best candidates; what remains are a few numbers per row. Its rules are functions of arrays that NumPy and
+`jax.numpy` both have, so that a compiled loop goes by the same ones. A finished sequence's score is its log probability
+divided by its number of new tokens to the power of the length penalty (Murray & Chiang, 2018, section 3, generalised).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .settings import EarlyStopping
 
-__all__ = ["NEG_INF_SCORE", "Beams", "Candidates", "Hypotheses", "candidates_per_beam"]
+__all__ = ["NEG_INF_SCORE", "BeamRules", "BeamState", "Beams", "Candidates", "Hypotheses", "candidates_per_beam"]
 
 NEG_INF_SCORE = -1.0e9
 """Added to scores that must not be chosen: below any log probability, yet finite."""
-
-Item = TypeVar("Item", bound=np.generic)
 
 
 def candidates_per_beam(eos_count: int) -> int:
@@ -33,53 +31,169 @@ def candidates_per_beam(eos_count: int) -> int:
     return max(2, 1 + eos_count)
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Continuations of a row's beams by one token, best first."""
+class Candidates(NamedTuple):
+    """Continuations of a row's beams by one token, best first; arrays of NumPy or of JAX."""
 
-    scores: NDArray[np.floating[Any]]
+    scores: Any
     """(B, C) log probabilities of the sequences."""
-    parents: NDArray[np.int64]
+    parents: Any
     """(B, C) the beams, 0 to K - 1, that they continue."""
-    tokens: NDArray[np.int64]
+    tokens: Any
     """(B, C)."""
 
 
-@dataclass(frozen=True)
-class Hypotheses:
-    """Sequences of each row with their scores."""
+class Hypotheses(NamedTuple):
+    """Sequences of each row with their scores; arrays of NumPy or of JAX."""
 
-    scores: NDArray[np.floating[Any]]
+    scores: Any
     """(B, N)."""
-    sequences: NDArray[np.int64]
+    sequences: Any
     """(B, N, L)."""
-    origins: NDArray[np.int64]
+    origins: Any
     """(B, N, new), for each step the row (of B x K) of the step's scores that the token was chosen from; -1 after the
     end."""
-    ended: NDArray[np.bool_]
-    """(B, N)."""
+    ended: Any
+    """(B, N) of bool."""
 
-    def at(self, indices: NDArray[np.int64]) -> "Hypotheses":
+    def at(self, indices: Any) -> Self:
         """Return those at indices (B, n) of each row."""
-        return Hypotheses(*(_take(array, indices) for array in vars(self).values()))
+        rows = np.arange(len(indices))[:, None]
+        return self._make(array[rows, indices] for array in self)
 
-    def joined(self, other: "Hypotheses") -> "Hypotheses":
-        """Return these and those of another, row by row."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Hypotheses(*(np.concatenate(pair, 1) for pair in pairs))
+
+class BeamState(NamedTuple):
+    """Where a search stands after `step` steps."""
+
+    running: Hypotheses
+    """The K beams that go on."""
+    best: Hypotheses
+    """The best K sequences that have ended, the others' scores `NEG_INF_SCORE`."""
+    open: Any
+    """(B, 1) whether a row could still do better."""
+    all_ended: Any
+    """Whether all candidates of the last step ended."""
+    step: Any
+    """An int, or an int32 array."""
+
+
+@dataclass(frozen=True)
+class BeamRules:
+    """The rules of a search, without its state.
+
+    Attributes:
+        library: `numpy` or `jax.numpy`.
+        start: positions of the prompts.
+        max_new_tokens: positions after them; in a trace it may be traced.
+        num_beams: K.
+        length_penalty: above 0 favours longer sequences, below 0 shorter ones.
+        early_stopping: True stops a row when K of its sequences have ended; False when the running beams could not
+            improve on them if they ended now; "never" when they could not at any length.
+    """
+
+    library: Any
+    start: int
+    max_new_tokens: Any
+    num_beams: int
+    length_penalty: float
+    early_stopping: EarlyStopping
+
+    def begin(self, prompts: Any, fill_id: int, room: int) -> BeamState:
+        """Return the state before the first step.
+
+        Args:
+            prompts: (B, P) tokens to continue.
+            fill_id: token at positions after the end.
+            room: new positions that the arrays hold.
+        """
+        xp, rows, beams = self.library, len(prompts), self.num_beams
+        added = xp.full((rows, beams, room), fill_id, dtype=prompts.dtype)
+        prompts = xp.broadcast_to(prompts[:, None], (rows, beams, self.start))
+        sequences = xp.concatenate([prompts, added], -1)
+        origins = xp.full((rows, beams, room), -1, dtype=prompts.dtype)
+        # The beams of a row are equal at first: only one of them may be continued.
+        barred = np.where(np.arange(beams) > 0, np.float32(NEG_INF_SCORE), np.float32(0))
+        scores = xp.zeros((rows, beams), dtype=np.float32) + barred
+        ended = xp.zeros((rows, beams), dtype=bool)
+        return BeamState(
+            Hypotheses(scores, sequences, origins, ended),
+            Hypotheses(xp.full_like(scores, NEG_INF_SCORE), sequences, origins, ended),
+            xp.ones((rows, 1), dtype=bool),
+            xp.zeros((), dtype=bool),
+            0,
+        )
+
+    def extended(self, state: BeamState, candidates: Candidates) -> Hypotheses:
+        """Return the candidates as sequences; `ended` is not yet that of their last tokens."""
+        xp = self.library
+        parents = state.running.at(candidates.parents)
+        first = np.arange(len(candidates.parents))[:, None] * self.num_beams
+        here: Any = np.arange(parents.sequences.shape[-1]) == self.start + state.step
+        now: Any = np.arange(parents.origins.shape[-1]) == state.step
+        sequences = xp.where(here, candidates.tokens[..., None], parents.sequences)
+        origins = xp.where(now, (candidates.parents + first)[..., None], parents.origins)
+        return Hypotheses(candidates.scores, sequences, origins, parents.ended)
+
+    def advance(self, state: BeamState, extended: Hypotheses, ended: Any) -> BeamState:
+        """Return the state after a step.
+
+        Args:
+            state: before it.
+            extended: the candidates, at least K that do not end for each row.
+            ended: (B, C) whether each ends with its last token.
+        """
+        step = state.step + 1
+        extended = extended._replace(ended=ended)
+        state = BeamState(self._running(extended), self._best(state, extended, step), state.open, ended.all(), step)
+        return state._replace(open=self._can_improve(state))
+
+    def unfinished(self, state: BeamState) -> Any:
+        """Return whether another step could improve any row: a bool, or an array of one."""
+        xp = self.library
+        going = xp.any(state.open) & xp.logical_not(state.all_ended)
+        if self.early_stopping is True:
+            going = going & xp.logical_not(xp.all(state.best.ended))
+        return going | (state.step == 0)
+
+    def _running(self, extended: Hypotheses) -> Hypotheses:
+        """Continue the best K that have not ended."""
+        xp = self.library
+        barred = extended._replace(scores=extended.scores + xp.where(extended.ended, np.float32(NEG_INF_SCORE), 0))
+        return barred.at(xp.lexsort((-barred.scores,), axis=1)[:, : self.num_beams])
+
+    def _best(self, state: BeamState, extended: Hypotheses, step: Any) -> Hypotheses:
+        """Keep the best K of those that ended before and now; of the candidates, only the first K count."""
+        xp = self.library
+        ended: Any = extended.ended & state.open & (np.arange(extended.ended.shape[1]) < self.num_beams)
+        if self.early_stopping is True:
+            ended = ended & ~state.best.ended.all(1, keepdims=True)
+        scores = xp.where(ended, self._per_length(extended.scores, step), np.float32(NEG_INF_SCORE))
+        pairs = zip(state.best, extended._replace(scores=scores, ended=ended), strict=True)
+        merged = Hypotheses(*(xp.concatenate(pair, 1) for pair in pairs))
+        return merged.at(xp.lexsort((-merged.scores, ~merged.ended), axis=1)[:, : self.num_beams])
+
+    def _can_improve(self, state: BeamState) -> Any:
+        """Return whether the best running beam could still beat the worst finished one (B, 1)."""
+        favours_long = self.early_stopping == "never" and self.length_penalty > 0
+        length = self.max_new_tokens if favours_long else state.step
+        possible = self._per_length(state.running.scores[:, :1], length)
+        worst = state.best.scores.min(1, keepdims=True)
+        return state.open & (~state.best.ended.all(1, keepdims=True) | (possible > worst))
+
+    def _per_length(self, scores: Any, length: Any) -> Any:
+        with np.errstate(divide="ignore", over="ignore"):  # an extreme penalty makes scores -inf or 0
+            return scores / length**self.length_penalty
 
 
 class Beams:
-    """The running beams of a batch, and the best sequences that have ended.
+    """The running beams of a batch, and the best sequences that have ended, in NumPy.
 
     Args:
         prompts: (B, P) tokens to continue.
         max_new_tokens: positions after them.
         num_beams: K.
         fill_id: token at positions after the end.
-        length_penalty: above 0 favours longer sequences, below 0 shorter ones.
-        early_stopping: True stops a row when K of its sequences have ended; False when the running beams could not
-            improve on them if they ended now; "never" when they could not at any length.
+        length_penalty: see `BeamRules`.
+        early_stopping: see `BeamRules`.
 
     Examples:
         >>> beams = Beams(np.array([[5]]), 1, num_beams=2, fill_id=0, length_penalty=1.0, early_stopping=False)
@@ -101,28 +215,30 @@ class Beams:
         length_penalty: float,
         early_stopping: EarlyStopping,
     ) -> None:
-        rows, self._start = prompts.shape
-        self._max_new_tokens = max_new_tokens
-        self._length_penalty = length_penalty
-        self._early_stopping: EarlyStopping = early_stopping
-        self._all_ended = False
+        start = prompts.shape[1]
+        self._rules = BeamRules(np, start, max_new_tokens, num_beams, length_penalty, early_stopping)
+        self._state = self._rules.begin(prompts, fill_id, max_new_tokens)
         self.num_beams = num_beams
-        self.step = 0
-        sequences = np.full((rows, num_beams, self._start + max_new_tokens), fill_id, dtype=np.int64)
-        sequences[:, :, : self._start] = prompts[:, None]
-        origins = np.full((rows, num_beams, max_new_tokens), -1, dtype=np.int64)
-        # The beams of a row are equal at first: only one of them may be continued.
-        scores = np.zeros((rows, num_beams), dtype=np.float32)
-        scores[:, 1:] = NEG_INF_SCORE
-        ended = np.zeros((rows, num_beams), dtype=np.bool_)
-        self.running = Hypotheses(scores, sequences, origins, ended)
-        self.best = Hypotheses(np.full_like(scores, NEG_INF_SCORE), sequences, origins, ended)
-        self._open = np.ones((rows, 1), dtype=np.bool_)
+
+    @property
+    def running(self) -> Hypotheses:
+        """The beams that go on."""
+        return self._state.running
+
+    @property
+    def best(self) -> Hypotheses:
+        """The best sequences that have ended."""
+        return self._state.best
+
+    @property
+    def step(self) -> int:
+        """New positions so far."""
+        return self._state.step
 
     @property
     def length(self) -> int:
         """Positions so far."""
-        return self._start + self.step
+        return self._rules.start + self.step
 
     @property
     def last_tokens(self) -> NDArray[np.int64]:
@@ -132,10 +248,7 @@ class Beams:
     @property
     def unfinished(self) -> bool:
         """Whether another step could improve any row."""
-        if self.step == 0:
-            return True
-        full = self._early_stopping is True and bool(self.best.ended.all())
-        return bool(self._open.any()) and not full and not self._all_ended
+        return bool(self._rules.unfinished(self._state))
 
     def advance(
         self, candidates: Candidates, has_ended: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
@@ -149,60 +262,8 @@ class Beams:
         Returns:
             for each beam (B x K,) the row, of B x K, that it continues.
         """
-        extended = self._extend(candidates)
-        self.step += 1
-        ended = has_ended(extended.sequences[:, :, : self.length].reshape(-1, self.length))
-        extended = Hypotheses(extended.scores, extended.sequences, extended.origins, ended.reshape(self._rows, -1))
-        self._keep_running(extended)
-        self._keep_best(extended)
-        self._open = self._can_improve()
-        self._all_ended = bool(ended.all())
+        extended = self._rules.extended(self._state, candidates)
+        length = self.length + 1
+        ended = has_ended(extended.sequences[:, :, :length].reshape(-1, length))
+        self._state = self._rules.advance(self._state, extended, ended.reshape(extended.scores.shape))
         return self.running.origins[:, :, self.step - 1].reshape(-1)
-
-    @property
-    def _rows(self) -> int:
-        return len(self._open)
-
-    def _extend(self, candidates: Candidates) -> Hypotheses:
-        parents = self.running.at(candidates.parents)
-        parents.sequences[:, :, self.length] = candidates.tokens
-        first = np.arange(self._rows)[:, None] * self.num_beams
-        parents.origins[:, :, self.step] = candidates.parents + first
-        return Hypotheses(candidates.scores, parents.sequences, parents.origins, parents.ended)
-
-    def _keep_running(self, extended: Hypotheses) -> None:
-        """Continue the best K that have not ended."""
-        scores = extended.scores.copy()
-        scores[extended.ended] += NEG_INF_SCORE
-        order = np.argsort(-scores, axis=1, kind="stable")
-        barred = Hypotheses(scores, extended.sequences, extended.origins, extended.ended)
-        self.running = barred.at(order[:, : self.num_beams])
-
-    def _keep_best(self, extended: Hypotheses) -> None:
-        """Keep the best K of those that ended before and now; of the candidates, only the first K count."""
-        ended = extended.ended & self._open
-        ended[:, self.num_beams :] = False
-        if self._early_stopping is True:
-            ended &= ~self.best.ended.all(1, keepdims=True)
-        scores = self._per_length(extended.scores, self.step)
-        scores[~ended] = NEG_INF_SCORE
-        merged = self.best.joined(Hypotheses(scores, extended.sequences, extended.origins, ended))
-        order = np.lexsort((-merged.scores, ~merged.ended), axis=1)
-        self.best = merged.at(order[:, : self.num_beams])
-
-    def _can_improve(self) -> NDArray[np.bool_]:
-        """Return whether the best running beam could still beat the worst finished one (B, 1)."""
-        favours_long = self._early_stopping == "never" and self._length_penalty > 0
-        length = self._max_new_tokens if favours_long else self.step
-        possible = self._per_length(self.running.scores[:, :1], length)
-        worst = self.best.scores.min(1, keepdims=True)
-        return self._open & (~self.best.ended.all(1, keepdims=True) | (possible > worst))
-
-    def _per_length(self, scores: NDArray[np.floating[Any]], length: int) -> NDArray[np.floating[Any]]:
-        with np.errstate(divide="ignore", over="ignore"):  # an extreme penalty makes scores -inf or 0
-            return scores / length**self._length_penalty
-
-
-def _take(array: NDArray[Item], indices: NDArray[np.int64]) -> NDArray[Item]:
-    """Return a new array (B, n, ...) of the entries of (B, N, ...) at indices (B, n)."""
-    return array[np.arange(len(indices))[:, None], indices]
