@@ -18,7 +18,7 @@ from ..errors import InputError, UsageError, nearest
 from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
 from ..files.flax_msgpack import MSGPACK
 from ..files.folders import CONFIG
-from ..files.replacing import replace_together
+from ..files.replacing import Replacement, replace_together
 from ..files.shards import stale_weights, write_weights
 from .calling import CompiledCalls
 from .libraries import Path as TreePath
@@ -219,10 +219,14 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
         )
         model._report(matched.missing, matched.unexpected, folder)
         params = unflatten(found)
+        model._load_extras(folder)
         if not _do_init:
             return model, params
         model._params = model.init_weights(model.key, input_shape, params) if matched.missing else params
         return model
+
+    def _load_extras(self, folder: Path) -> None:
+        """Read what else a checkpoint folder holds for this model."""
 
     @property
     def _has_base(self) -> bool:
@@ -282,7 +286,11 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
                 write_weights(files, weights, max_shard_size)
             else:
                 files.path(MSGPACK).write_bytes(to_bytes(jax.device_get(unflatten(flatten(tree)))))
+            self._save_extras(files)
             files.write_text(CONFIG, written.to_json_string())
+
+    def _save_extras(self, files: Replacement) -> None:
+        """Write what `_load_extras` reads."""
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:
