@@ -4,7 +4,8 @@ Shapes: B rows, H heads, Q query positions, K key positions, D width of a head. 
 that is a fifth of a whole pass faster than the order in which projections return them.
 
 A cache is linen's collection "cache", as users of Flax decoders pass it around: each attention block has `cached_key`
-and `cached_value` (B, room, kv_heads, D), and the model `cache_index` (B,), the number of filled positions of each row.
+and `cached_value` (B, room, kv_heads, D), and the model `cache_index` (B,), the number of filled positions of each row,
+or () of all rows.
 Blocks that attend to an encoder have `cross_key` and `cross_value` (B, kv_heads, E, D).
 """
 
@@ -49,7 +50,7 @@ class AttentionContext(NamedTuple):
     head_mask: Array | None = None
     """(layers, H), factors on the attention weights."""
     start: Array | None = None
-    """(B,) filled positions of the cache, where there is one."""
+    """Filled positions of the cache, where there is one: (B,), or () for all rows."""
 
 
 class CallFlags(NamedTuple):
@@ -242,7 +243,7 @@ class Attention(nn.Module):
         places = None
         if self.layout.settings.causal and (start is not None or query.shape[2] > 1):
             first = jnp.zeros((1,), jnp.int32) if start is None else start
-            places = first[:, None] + jnp.arange(query.shape[2], dtype=jnp.int32)
+            places = jnp.reshape(first, (-1, 1)) + jnp.arange(query.shape[2], dtype=jnp.int32)
         bias = bias_of(context.mask, places, key.shape[2], query.dtype)
         return self._attend(query, key, value, bias, context, flags)
 
@@ -277,7 +278,7 @@ class Attention(nn.Module):
         Args:
             key: of this call.
             value: of this call.
-            start: (B,) places of the first ones; None without a cache.
+            start: places of the first ones, (B,) or () for all rows; None without a cache.
             creates: make an empty cache with room for as many positions, instead of writing.
 
         Returns:
@@ -299,7 +300,9 @@ class Attention(nn.Module):
 
 
 def _write_at(room: Array, new: Array, start: Array) -> Array:
-    """Write (B, Q, heads, D) into (B, room, heads, D), each row from its own start (B,)."""
+    """Write (B, Q, heads, D) into (B, room, heads, D), from one start or each row from its own (B,)."""
+    if start.ndim == 0:
+        return jax.lax.dynamic_update_slice(room, new.astype(room.dtype), (0, start, 0, 0))
 
     def write(row: Array, piece: Array, at: Array) -> Array:
         return jax.lax.dynamic_update_slice(row, piece, (at, 0, 0))

@@ -9,7 +9,7 @@ from ..architectures import BartConfig
 from ..architectures.bart import DECODER_WEIGHT_NAMES
 from ..architectures.selection import LayerSelection
 from .bart import FlaxBartDecoder, bart_layout
-from .calls import Arrays, as_requested
+from .calls import Arrays, as_requested, state_at
 from .libraries import jnp
 from .outputs import FlaxCausalLMOutputWithCrossAttentions
 from .pretrained import FlaxPreTrainedModel
@@ -74,12 +74,27 @@ class FlaxBartForCausalLMModule(nn.Module):
             output_hidden_states=output_hidden_states,
             deterministic=deterministic,
         )
-        if self.config.tie_word_embeddings:
-            logits = self.model.decoder.token_table.attend(result.last_hidden_state)
-        else:
-            head: Any = self.lm_head
-            logits = head(result.last_hidden_state)
+        logits = self.scores(result.last_hidden_state)
         return as_requested(result.as_output(self.output_class, logits=logits), return_dict)
+
+    def scores(self, hidden: Array) -> Array:
+        """Map (B, S, hidden) to (B, S, vocab)."""
+        if self.config.tie_word_embeddings:
+            return self.model.decoder.token_table.attend(hidden)
+        head: Any = self.lm_head
+        return head(hidden)
+
+    def next_scores(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        place: Any = None,
+        **encoder: Any,
+    ) -> Array:
+        """Return the scores (B, vocab) of the token after a place, the last one for None."""
+        result = self.model(input_ids, attention_mask, position_ids, **encoder)
+        return self.scores(state_at(result.last_hidden_state, place))[:, 0]
 
 
 class FlaxBartForCausalLM(FlaxPreTrainedModel[BartConfig]):
@@ -115,6 +130,10 @@ class FlaxBartForCausalLM(FlaxPreTrainedModel[BartConfig]):
         }
         flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         return self._call(arrays, params, dropout_rng, train, flags, return_dict, past_key_values)
+
+    @property
+    def _crosses(self) -> bool:
+        return True
 
     def _dummy_inputs(self, input_shape: tuple[int, ...]) -> dict[str, Any]:
         states = jnp.zeros((input_shape[0], 1, self.config.d_model), self.dtype)

@@ -12,7 +12,7 @@ from ..architectures.selection import LayerSelection
 from ..errors import InputError
 from ..output import ModelOutput
 from .bart import FlaxBartModule, bart_layout, joined
-from .calls import Arrays, as_requested
+from .calls import Arrays, as_requested, state_at
 from .inputs import has_values
 from .layers import Layout
 from .libraries import initializers, jnp
@@ -126,6 +126,21 @@ class FlaxBartForConditionalGenerationModule(_BartHeadModule):
         result = self.model.run_decoder(*inputs, **options)
         fields = self.fields(result.last_hidden_state, inputs[0] if inputs else options["decoder_input_ids"], True)
         return as_requested(result.as_output(FlaxCausalLMOutputWithCrossAttentions, **fields), return_dict)
+
+    def next_scores(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        place: Any = None,
+        encoder_hidden_states: Array | None = None,
+        encoder_attention_mask: Array | None = None,
+    ) -> Array:
+        """Return the scores (B, vocab) of the decoder's token after a place, the last one for None."""
+        result = self.model.run_decoder(
+            input_ids, encoder_hidden_states, encoder_attention_mask, attention_mask, position_ids
+        )
+        return self.fields(state_at(result.last_hidden_state, place), input_ids, True)["logits"][:, 0]
 
 
 class FlaxBartClassificationHead(nn.Module):
@@ -305,6 +320,7 @@ class FlaxBartForConditionalGeneration(FlaxBartPreTrainedModel):
     """Predicts each next token of the target; returns FlaxSeq2SeqLMOutput."""
 
     module_class = FlaxBartForConditionalGenerationModule
+    is_encoder_decoder = True
 
 
 class FlaxBartForSequenceClassification(FlaxBartPreTrainedModel):

@@ -10,7 +10,7 @@ from ..architectures.selection import LayerSelection
 from ..errors import InputError
 from ..output import ModelOutput
 from .bert import FlaxBertModule, FlaxBertPreTrainedModel, bert_layout
-from .calls import Arrays, as_requested
+from .calls import Arrays, as_requested, state_at
 from .layers import activation
 from .libraries import initializers, jnp
 from .outputs import (
@@ -190,6 +190,19 @@ class FlaxBertForCausalLMModule(FlaxBertForMaskedLMModule):
     """See `FlaxBertForCausalLM`."""
 
     output_class = FlaxCausalLMOutputWithCrossAttentions
+
+    def next_scores(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        place: Any = None,
+        **encoder: Any,
+    ) -> Array:
+        """Return the scores (B, vocab) of the token after a place, the last one for None."""
+        result = self.bert.run(input_ids, attention_mask, None, position_ids, **encoder)
+        read = result._replace(last_hidden_state=state_at(result.last_hidden_state, place))
+        return self.fields(read, None, True)["logits"][:, 0]
 
 
 class FlaxBertForNextSentencePredictionModule(_BertHeadModule):

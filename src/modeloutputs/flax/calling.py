@@ -136,9 +136,11 @@ class CompiledCalls:
         Raises:
             InputError: the model keeps no cache.
         """
-        layout = self.cache_layout
-        shapes = self._cache_shapes(batch_size, max_length)
-        return self._cache_of(layout.without_encoder(jax.tree.map(_zeros, shapes)))
+        return self._cache_of(self.empty_collection(batch_size, max_length))
+
+    def empty_collection(self, rows: int, room: int) -> Any:
+        """Return an empty cache as linen's collection; see `init_cache`."""
+        return self.cache_layout.without_encoder(jax.tree.map(_zeros, self._cache_shapes(rows, room)))
 
     def _cache_of(self, collection: Any) -> Any:
         return self.cache_layout.to_names(collection) if self._names_cache else self.cache_layout.to_layers(collection)

@@ -26,10 +26,10 @@ from jax import Array
 from ..architectures.selection import LayerSelection, select_layers
 from ..output import ModelOutput
 from .attention import AttentionContext, CallFlags, positions_from_mask
-from .libraries import jnp
+from .libraries import jax, jnp
 from .stack import Kept
 
-__all__ = ["Arrays", "StackCall", "as_requested", "first_rows", "last_rows"]
+__all__ = ["Arrays", "StackCall", "as_requested", "first_rows", "last_rows", "state_at"]
 
 Arrays = dict[str, Any]
 """Array arguments of a call, by name; None where not passed."""
@@ -102,14 +102,17 @@ class StackCall(NamedTuple):
 
 
 def _advance_cache(module: nn.Module, rows: int, length: int, init_cache: bool) -> Array | None:
-    """Return the filled positions (B,) of the cache before this call, None without one; count those of this call."""
+    """Return the filled positions of the cache before this call, (B,) or () for all rows; None without one.
+
+    Those of this call are counted in the cache.
+    """
     if init_cache:
         module.put_variable("cache", "cache_index", jnp.zeros((rows,), jnp.int32))
     if init_cache or not module.has_variable("cache", "cache_index"):
         return None
     index: Any = cast("Any", module).get_variable("cache", "cache_index")
     module.put_variable("cache", "cache_index", index + length)
-    return jnp.broadcast_to(index, (rows,))
+    return index
 
 
 def _mask_of_room(mask: Array | None, start: Array | None, length: int) -> Array | None:
@@ -126,6 +129,11 @@ def first_rows(hidden: Array, mask: Array | None) -> Array:
         return hidden[:, 0]
     first = jnp.argmax(mask != 0, -1)
     return jnp.take_along_axis(hidden, first[:, None, None], 1)[:, 0]
+
+
+def state_at(hidden: Array, place: Any) -> Array:
+    """Return the states (B, 1, hidden) at a position of all rows, the last one for None."""
+    return hidden[:, -1:] if place is None else jax.lax.dynamic_slice_in_dim(hidden, place, 1, 1)
 
 
 def last_rows(hidden: Array, input_ids: Array, mask: Array | None, pad_token_id: int | None) -> Array:

@@ -9,7 +9,7 @@ from ..architectures.layers import LayerPaths
 from ..architectures.selection import LayerSelection
 from ..output import ModelOutput
 from .attention import Rotary
-from .calls import Arrays, StackCall, as_requested, last_rows
+from .calls import Arrays, StackCall, as_requested, last_rows, state_at
 from .layers import Layout
 from .libraries import jnp
 from .pretrained import ConfigType, FlaxPreTrainedModel
@@ -173,6 +173,18 @@ class CausalLMModule(_HeadModule):
         if self.config.tie_word_embeddings:
             return getattr(self, self.base_name).token_table.attend(hidden)
         return self.lm_head(hidden)
+
+    def next_scores(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        place: Any = None,
+        **encoder: Any,
+    ) -> Array:
+        """Return the scores (B, vocab) of the token after a place, the last one for None."""
+        result = getattr(self, self.base_name).run(input_ids, attention_mask, position_ids, **encoder)
+        return self.scores(state_at(result.last_hidden_state, place), input_ids, attention_mask)[:, 0]
 
 
 class LastTokenModule(_HeadModule):

@@ -18,9 +18,9 @@ from ..errors import InputError, UsageError, nearest
 from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
 from ..files.flax_msgpack import MSGPACK
 from ..files.folders import CONFIG
-from ..files.replacing import Replacement, replace_together
+from ..files.replacing import replace_together
 from ..files.shards import stale_weights, write_weights
-from .calling import CompiledCalls
+from .generation import FlaxGenerationMixin
 from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
 from .weights import export_params, import_params, open_arrays
@@ -41,7 +41,7 @@ _IGNORED = (
 )
 
 
-class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
+class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
     """Base of all models: not a linen module, but the holder of one and of its parameters.
 
     Calls outside a trace are compiled, once for each set of flags and shapes; `jit_calls = False` and
@@ -225,9 +225,6 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
         model._params = model.init_weights(model.key, input_shape, params) if matched.missing else params
         return model
 
-    def _load_extras(self, folder: Path) -> None:
-        """Read what else a checkpoint folder holds for this model."""
-
     @property
     def _has_base(self) -> bool:
         return self.base_model_prefix in self.params_shape_tree
@@ -288,9 +285,6 @@ class FlaxPreTrainedModel(CompiledCalls, Generic[ConfigType]):
                 files.path(MSGPACK).write_bytes(to_bytes(jax.device_get(unflatten(flatten(tree)))))
             self._save_extras(files)
             files.write_text(CONFIG, written.to_json_string())
-
-    def _save_extras(self, files: Replacement) -> None:
-        """Write what `_load_extras` reads."""
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:

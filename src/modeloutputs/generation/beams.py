@@ -126,9 +126,9 @@ class BeamRules:
         """Return the candidates as sequences; `ended` is not yet that of their last tokens."""
         xp = self.library
         parents = state.running.at(candidates.parents)
-        first = np.arange(len(candidates.parents))[:, None] * self.num_beams
-        here: Any = np.arange(parents.sequences.shape[-1]) == self.start + state.step
-        now: Any = np.arange(parents.origins.shape[-1]) == state.step
+        first = np.arange(len(candidates.parents), dtype=state.running.origins.dtype)[:, None] * self.num_beams
+        here = xp.arange(parents.sequences.shape[-1]) == self.start + state.step
+        now = xp.arange(parents.origins.shape[-1]) == state.step
         sequences = xp.where(here, candidates.tokens[..., None], parents.sequences)
         origins = xp.where(now, (candidates.parents + first)[..., None], parents.origins)
         return Hypotheses(candidates.scores, sequences, origins, parents.ended)
@@ -163,7 +163,7 @@ class BeamRules:
     def _best(self, state: BeamState, extended: Hypotheses, step: Any) -> Hypotheses:
         """Keep the best K of those that ended before and now; of the candidates, only the first K count."""
         xp = self.library
-        ended: Any = extended.ended & state.open & (np.arange(extended.ended.shape[1]) < self.num_beams)
+        ended = extended.ended & state.open & (xp.arange(extended.ended.shape[1]) < self.num_beams)
         if self.early_stopping is True:
             ended = ended & ~state.best.ended.all(1, keepdims=True)
         scores = xp.where(ended, self._per_length(extended.scores, step), np.float32(NEG_INF_SCORE))
@@ -181,7 +181,7 @@ class BeamRules:
 
     def _per_length(self, scores: Any, length: Any) -> Any:
         with np.errstate(divide="ignore", over="ignore"):  # an extreme penalty makes scores -inf or 0
-            return scores / length**self.length_penalty
+            return (scores / length**self.length_penalty).astype(scores.dtype)
 
 
 class Beams:
