@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from modeloutputs.errors import InputError
 from modeloutputs.files import shards
 from modeloutputs.files.checkpoints import find_checkpoint, map_checkpoint
-from modeloutputs.files.shards import save_weights
+from modeloutputs.files.shards import parse_size, save_weights
 
 from ..support.needs import needs_torch
 
@@ -262,3 +263,20 @@ def test_the_hubs_own_reader_loads_shards_of_tensors(tmp_path: Path) -> None:
     again = torch.nn.Sequential(*(torch.nn.Linear(16, 16) for _ in range(4)))
     hub.load_torch_model(again, tmp_path, strict=True, safe=True)
     assert all(torch.equal(found, model.get_parameter(name)) for name, found in again.named_parameters())
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [("5GB", 5 * 10**9), ("200 MB", 2 * 10**8), ("1kib", 1024), ("3MiB", 3 * 2**20), ("7B", 7), (9, 9)],
+)
+def test_sizes(size: int | str, expected: int) -> None:
+    assert parse_size(size) == expected
+
+
+@pytest.mark.parametrize("size", ["", "5", "GB", "-1MB", "1.5GB", 0, -3, True])
+def test_sizes_that_are_none(size: Any) -> None:
+    with pytest.raises(InputError, match=r"^max_shard_size is .*; expected bytes, or a text like '200MB' or '5GB'"):
+        parse_size(size)

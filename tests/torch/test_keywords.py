@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from modeloutputs.errors import InputError
 from modeloutputs.torch import BertModel
-from modeloutputs.torch.keywords import loading_keywords, parse_size, saving_keywords
+from modeloutputs.torch.keywords import loading_keywords, saving_keywords
 
 from ..support.torch_checkpoints import checkpoint
 
@@ -105,17 +105,3 @@ def test_what_saving_does_not_do(options: dict[str, Any], message: str, folder: 
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError):
         saving_keywords({"unknown": None})
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [("5GB", 5 * 10**9), ("200 MB", 2 * 10**8), ("1kib", 1024), ("3MiB", 3 * 2**20), ("7B", 7), (9, 9)],
-)
-def test_sizes(size: int | str, expected: int) -> None:
-    assert parse_size(size) == expected
-
-
-@pytest.mark.parametrize("size", ["", "5", "GB", "-1MB", "1.5GB", 0, -3, True])
-def test_sizes_that_are_none(size: Any) -> None:
-    with pytest.raises(InputError, match=r"^max_shard_size is .*; expected bytes, or a text like '200MB' or '5GB'"):
-        parse_size(size)

@@ -2,12 +2,13 @@
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import CheckpointError, CheckpointWarning
 
-__all__ = ["WeightNames", "report_missing"]
+__all__ = ["WeightNames", "check_layers", "check_whole", "describe_shapes", "report_missing"]
 
 _NONE = r"(?!)"
 
@@ -115,3 +116,59 @@ def report_missing(
     ]
     if parts:
         warnings.warn(f"{model} from {checkpoint}: {'; '.join(parts)}", CheckpointWarning, stacklevel=stacklevel + 1)
+
+
+def describe_shapes(name: str, stored: str, found: tuple[int, ...], expected: tuple[int, ...], *, is_head: bool) -> str:
+    """Return the message for a tensor of a checkpoint whose shape is not that of a model's weight.
+
+    Args:
+        name: of the weight, as checkpoints of PyTorch have it.
+        stored: name in the checkpoint.
+        found: shape in the checkpoint, in PyTorch's layout.
+        expected: shape in the model, in PyTorch's layout.
+        is_head: the weight is not the base model's.
+    """
+    remedy = (
+        f"pass num_labels={found[0]} if that is its size, or ignore_mismatched_sizes=True for a new one"
+        if is_head and found
+        else "is the configuration this checkpoint's? ignore_mismatched_sizes=True takes new values instead"
+    )
+    return f"the checkpoint's {stored!r} has shape {found}, and this model's {name!r} needs {expected}; {remedy}"
+
+
+def check_whole(used: Iterable[str], unused: Iterable[str]) -> None:
+    """Refuse weights that a checkpoint keeps in parts, as quantised ones with their scales.
+
+    Raises:
+        CheckpointError: the name of an unused tensor says that it belongs to a used one.
+    """
+    names = set(used)
+    for name in unused:
+        owner = next(
+            (name[:end] for end in range(len(name) - 1, 0, -1) if name[end] in "._" and name[:end] in names), ""
+        )
+        if owner:
+            raise CheckpointError(
+                f"the checkpoint's {owner!r} goes with {name!r}: it is quantised or in parts, and only plain weights "
+                "can be loaded; use the checkpoint that it was made from"
+            )
+
+
+def check_layers(config: Any, checkpoint: str, tensors: int) -> None:
+    """Refuse more layers than there are tensors before they are built, which takes time and memory for each.
+
+    Args:
+        config: the configuration.
+        checkpoint: what an error calls the checkpoint.
+        tensors: how many it holds.
+
+    Raises:
+        CheckpointError: naming both numbers.
+    """
+    names = ("encoder_layers", "decoder_layers") if hasattr(config, "decoder_layers") else ("num_hidden_layers",)
+    layers = max(getattr(config, name) for name in names)
+    if layers > tensors:
+        raise CheckpointError(
+            f"{checkpoint} holds {tensors} tensors, too few for the {layers} layers of its configuration; is the "
+            "configuration this checkpoint's?"
+        )

@@ -21,7 +21,7 @@ from ..arrays.dtypes import DTYPES, SAFETENSORS_DTYPES, DType, dtype_name
 from ..errors import CheckpointNotFoundError, FileFormatError, InputError, first_line
 from .git_lfs import check_not_lfs_pointer
 
-__all__ = ["MappedFile", "MappedTensor", "map_safetensors", "nbytes", "write_safetensors"]
+__all__ = ["MappedFile", "MappedTensor", "bytes_of", "map_file", "map_safetensors", "nbytes", "write_safetensors"]
 
 _MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
@@ -68,6 +68,15 @@ class MappedTensor:
         # Other writers may place tensors anywhere; PyTorch and fast NumPy loops need them aligned.
         return memoryview(bytearray(view)) if self.start % _itemsize(SAFETENSORS_DTYPES[self.dtype]) else view
 
+    def release(self) -> None:
+        """Let go of the memory that reading took; what reads the tensor again reads it from the file again.
+
+        For one whose values were copied, and that nobody writes to: what was written would be lost.
+        """
+        start, stop = -(-self.start // mmap.PAGESIZE) * mmap.PAGESIZE, self.stop // mmap.PAGESIZE * mmap.PAGESIZE
+        if stop > start and hasattr(mmap, "MADV_DONTNEED"):  # which Windows lacks
+            self.mapping.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
     def numpy(self) -> Any:
         """Return the tensor as a NumPy array on the buffer; bfloat16 and float8 have the dtypes of ml_dtypes.
 
@@ -109,23 +118,31 @@ def map_safetensors(path: Path) -> MappedFile:
     """
     if not path.is_file():
         raise CheckpointNotFoundError(f"there is no file {str(path)!r}")
-    mapping, size = _map(path)
+    mapping = map_file(path, "a safetensors file")
     header, start = _read_header(path, mapping)
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict):
         raise FileFormatError(f"{str(path)!r} has a corrupt safetensors header: {_METADATA} is not a JSON object")
     tensors = {name: _parse_tensor(path, name, entry, start, mapping) for name, entry in header.items()}
-    _check_coverage(path, tensors, start, size)
+    _check_coverage(path, tensors, start, len(mapping))
     return MappedFile(tensors, {str(key): str(value) for key, value in cast("dict[Any, Any]", metadata).items()})
 
 
-def _map(path: Path) -> tuple[mmap.mmap, int]:
+def map_file(path: Path, kind: str) -> mmap.mmap:
+    """Map a file into memory, privately.
+
+    Args:
+        path: the file.
+        kind: what it should be, for the error: "a safetensors file".
+
+    Raises:
+        FileFormatError: it is empty.
+    """
     try:
         with path.open("rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except ValueError:
-        raise FileFormatError(f"{str(path)!r} is not a safetensors file: it is empty") from None
-    return mapping, len(mapping)
+        raise FileFormatError(f"{str(path)!r} is not {kind}: it is empty") from None
 
 
 def _read_header(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], int]:
@@ -245,7 +262,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for name in names:
-            file.write(_bytes_of(tensors[name]))
+            file.write(bytes_of(tensors[name]))
 
 
 def _header(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
@@ -261,7 +278,8 @@ def _header(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
     return header + b" " * (-len(header) % 8)
 
 
-def _bytes_of(array: Any) -> memoryview:
+def bytes_of(array: Any) -> memoryview:
+    """Return an array's bytes in C order; a copy where it is not contiguous, or on a device."""
     import numpy as np
 
     values = np.ascontiguousarray(to_numpy(array))

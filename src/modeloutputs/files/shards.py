@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelOutputsError
+from ..errors import InputError, ModelOutputsError
 from .checkpoints import SAFETENSORS, SAFETENSORS_INDEX, read_index, variant_name
 from .replacing import Replacement, replace_together
 from .safetensors import nbytes, write_safetensors
 
-__all__ = ["save_weights", "stale_weights", "write_weights"]
+__all__ = ["parse_size", "save_weights", "split_weights", "stale_weights", "write_weights"]
 
 # What may be removed when it is stale, whatever else an index names; the last part, earlier versions wrote.
 _SHARD = re.compile(r"model(\.\w+)?-\d{5}-of-\d{5}(-[0-9a-f]{8})?\.safetensors")
@@ -57,7 +57,7 @@ def write_weights(
     variant: str | None = None,
 ) -> None:
     """Write weights among the files of a folder that are replaced together; see `save_weights` and `variant_name`."""
-    shards = _split(tensors, max_shard_size)
+    shards = split_weights(tensors, max_shard_size)
     names = [variant_name(SAFETENSORS, variant)] if len(shards) == 1 else _shard_names(len(shards), variant)
     for name, shard in zip(names, shards, strict=True):
         write_safetensors(files.path(name), shard, {"format": framework})
@@ -82,7 +82,30 @@ def stale_weights(folder: Path, written: Collection[str], variant: str | None = 
     return {whole, index.name, *shards} - {*written}
 
 
-def _split(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+def parse_size(size: int | str) -> int:
+    """Return a size in bytes, which may be given as a text like "200MB" or "5GiB".
+
+    Raises:
+        InputError: not a positive size.
+
+    Examples:
+        >>> parse_size("5GB"), parse_size("1KiB"), parse_size(10)
+        (5000000000, 1024, 10)
+    """
+    units = {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}
+    count = size
+    if isinstance(size, str):
+        text = size.strip().upper()
+        unit = next((unit for unit in units if text.endswith(unit)), "")
+        number = text.removesuffix(unit).strip()
+        count = int(number) * units[unit] if unit and number.isascii() and number.isdecimal() else 0
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InputError(f"max_shard_size is {size!r}; expected bytes, or a text like '200MB' or '5GB'")
+    return count
+
+
+def split_weights(tensors: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Return the tensors of each file, at most `limit` bytes or one tensor each."""
     shards: list[dict[str, Any]] = [{}]
     size = 0
     for name, tensor in tensors.items():

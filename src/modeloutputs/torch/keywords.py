@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from ..errors import InputError
 
-__all__ = ["loading_keywords", "parse_size", "saving_keywords"]
+__all__ = ["loading_keywords", "saving_keywords"]
 
 _PLACES = ("auto", "balanced", "balanced_low_0", "sequential")
 _KERNELS = (None, "eager", "sdpa")
@@ -111,25 +111,3 @@ def saving_keywords(given: Mapping[str, Any]) -> None:
                 raise InputError(f"save_pretrained does not take {name}: {_REFUSED_IN_SAVING[name]}")
         elif name not in ("save_function", "token", "use_auth_token", "save_original_format"):
             raise InputError(f"save_pretrained has no option {name!r}")
-
-
-def parse_size(size: int | str) -> int:
-    """Return a size in bytes, which may be given as a text like "200MB" or "5GiB".
-
-    Raises:
-        InputError: not a positive size.
-
-    Examples:
-        >>> parse_size("5GB"), parse_size("1KiB"), parse_size(10)
-        (5000000000, 1024, 10)
-    """
-    units = {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}
-    count = size
-    if isinstance(size, str):
-        text = size.strip().upper()
-        unit = next((unit for unit in units if text.endswith(unit)), "")
-        number = text.removesuffix(unit).strip()
-        count = int(number) * units[unit] if unit and number.isascii() and number.isdecimal() else 0
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InputError(f"max_shard_size is {size!r}; expected bytes, or a text like '200MB' or '5GB'")
-    return count

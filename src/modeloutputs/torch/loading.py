@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..architectures import Config, weights
 from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, InputError, nearest
+from ..errors import InputError, nearest
 from ..files.checkpoints import find_checkpoint
 from ..files.folders import CONFIG, check_folder
 from .weights import Imported, WeightSource, is_copy, open_weights
@@ -97,19 +97,8 @@ def resolve_settings(
         settings = config_class.of(config)
     else:
         settings = config_class.from_folder(cast("Path", checkpoint.folder), **changes)
-    _check_layers(settings, checkpoint)
+    weights.check_layers(settings, str(checkpoint), len(checkpoint.tensors))
     return settings, options
-
-
-def _check_layers(config: Any, checkpoint: Checkpoint) -> None:
-    """Refuse more layers than there are tensors before they are built, which takes time and memory for each."""
-    names = ("encoder_layers", "decoder_layers") if hasattr(config, "decoder_layers") else ("num_hidden_layers",)
-    layers = max(getattr(config, name) for name in names)
-    if layers > len(checkpoint.tensors):
-        raise CheckpointError(
-            f"{checkpoint} holds {len(checkpoint.tensors)} tensors, too few for the {layers} layers of its "
-            "configuration; is the configuration this checkpoint's?"
-        )
 
 
 def report_missing(

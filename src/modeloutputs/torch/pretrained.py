@@ -18,13 +18,13 @@ from ..errors import InputError
 from ..files.checkpoints import SAFETENSORS_INDEX, variant_name
 from ..files.folders import CONFIG
 from ..files.replacing import Replacement, replace_together
-from ..files.shards import stale_weights, write_weights
+from ..files.shards import parse_size, stale_weights, write_weights
 from ..files.weights import canonical_name
 from ..output import ModelOutput
 from .building import is_loading, loading, without_values
 from .embeddings import EmbeddingsMixin, check_tied
 from .inputs import check_tokens, positions_from_mask
-from .keywords import loading_keywords, parse_size, saving_keywords
+from .keywords import loading_keywords, saving_keywords
 from .layers import RMSNorm
 from .loading import loading_info, open_checkpoint, report_missing, resolve_settings
 from .placement import resolve_device, resolve_dtype

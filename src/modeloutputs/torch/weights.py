@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 import torch
 from torch import Tensor, nn
 
-from ..architectures.weights import WeightNames
+from ..architectures.weights import WeightNames, check_whole, describe_shapes
 from ..arrays.dtypes import SAFETENSORS_DTYPES
 from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
 from ..files.checkpoints import map_checkpoint, read_index, shard_paths, variant_name
@@ -188,7 +188,7 @@ def import_weights(
     slots = _slots(module)
     matched = match_names(slots, source, facts, has_base=hasattr(module, facts.prefix), tied=tied)
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-    _check_whole(matched.found.values(), matched.unexpected)
+    check_whole(matched.found.values(), matched.unexpected)
     for name, stored in matched.found.items():
         shapes = tuple(source[stored].shape), tuple(slots[name].tensor.shape)
         if shapes[0] == shapes[1]:
@@ -196,7 +196,7 @@ def import_weights(
         elif ignore_mismatched_sizes:
             mismatched[name] = shapes
         else:
-            raise CheckpointError(_describe_shapes(name, stored, shapes, is_head=_is_of_head(module, name, facts)))
+            raise CheckpointError(describe_shapes(name, stored, *shapes, is_head=_is_of_head(module, name, facts)))
     lacking = [name for name in matched.missing if slots[name].tensor.is_meta]  # others have values of their own
     for name, slot in slots.items():
         stored = None if name in mismatched else matched.found.get(name)
@@ -206,29 +206,6 @@ def import_weights(
 
 def _is_of_head(module: nn.Module, name: str, facts: WeightNames) -> bool:
     return hasattr(module, facts.prefix) and not name.startswith(f"{facts.prefix}.")
-
-
-def _describe_shapes(name: str, stored: str, shapes: tuple[Any, Any], *, is_head: bool) -> str:
-    remedy = (
-        f"pass num_labels={shapes[0][0]} if that is its size, or ignore_mismatched_sizes=True for a new one"
-        if is_head and shapes[0]
-        else "is the configuration this checkpoint's? ignore_mismatched_sizes=True takes new values instead"
-    )
-    return f"the checkpoint's {stored!r} has shape {shapes[0]}, and this model's {name!r} needs {shapes[1]}; {remedy}"
-
-
-def _check_whole(used: Iterable[str], unused: Iterable[str]) -> None:
-    """Refuse weights that the checkpoint keeps in parts, as quantised ones with their scales."""
-    names = set(used)
-    for name in unused:
-        owner = next(
-            (name[:end] for end in range(len(name) - 1, 0, -1) if name[end] in "._" and name[:end] in names), ""
-        )
-        if owner:
-            raise CheckpointError(
-                f"the checkpoint's {owner!r} goes with {name!r}: it is quantised or in parts, and only plain weights "
-                "can be loaded; use the checkpoint that it was made from"
-            )
 
 
 def _check_floating(tensor: Tensor, stored: str, found: Tensor) -> None:
