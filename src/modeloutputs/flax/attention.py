@@ -302,7 +302,7 @@ class Attention(nn.Module):
 def _write_at(room: Array, new: Array, start: Array) -> Array:
     """Write (B, Q, heads, D) into (B, room, heads, D), from one start or each row from its own (B,)."""
     if start.ndim == 0:
-        return jax.lax.dynamic_update_slice(room, new.astype(room.dtype), (0, start, 0, 0))
+        return jax.lax.dynamic_update_slice_in_dim(room, new.astype(room.dtype), start, 1)
 
     def write(row: Array, piece: Array, at: Array) -> Array:
         return jax.lax.dynamic_update_slice(row, piece, (at, 0, 0))

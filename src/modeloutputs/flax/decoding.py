@@ -151,8 +151,8 @@ class Decoding:
     def append(self, state: DecodingState, tokens: Array, attended: Array) -> DecodingState:
         """Return the state with a token (R,) more in each row; `attended` (R,) is False after a row's end."""
         return state._replace(
-            tokens=jax.lax.dynamic_update_slice(state.tokens, tokens[:, None], (0, state.length)),
-            mask=jax.lax.dynamic_update_slice(state.mask, attended[:, None], (0, state.length)),
+            tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, tokens[:, None], state.length, 1),
+            mask=jax.lax.dynamic_update_slice_in_dim(state.mask, attended[:, None], state.length, 1),
             length=state.length + 1,
             places=state.places + 1,
         )
@@ -244,7 +244,7 @@ class Decoding:
     def _keep(self, kept: Array | None, scores: Array, length: Array) -> Array | None:
         if kept is None:
             return None
-        return jax.lax.dynamic_update_slice(kept, scores[None], (length - self.plan.start, 0, 0))
+        return jax.lax.dynamic_update_slice_in_dim(kept, scores[None], length - self.plan.start, 0)
 
     # -- the model ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ lengths of prompt and continuation rounded up to powers of two; further calls re
 what is being traced.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -14,6 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.replacing import Replacement
 from ..generation.config import GenerationConfig
+from ..generation.loops import stream_text
 from ..generation.options import resolve_settings, settings_of_config
 from ..generation.prompt import ModelLimits, Prompt
 from ..generation.settings import GenerationSettings
@@ -24,11 +26,12 @@ from .libraries import is_traced, jax, jnp
 from .plan import DecodingPlan
 from .prompts import GIVEN_INPUTS, FlaxPrompt, decoder_prompt, seq2seq_prompt
 from .scores import Limits
+from .stepwise import FlaxDecoder, generate_stepwise
 
 __all__ = ["FlaxGenerationMixin"]
 
 _IN_PYTHON = ("stopping_criteria", "prefix_allowed_tokens_fn", "stop_strings")
-"""Settings whose work is done between two steps, in Python."""
+"""Settings whose work is done in Python between two steps, so that the loop runs there too."""
 
 
 class FlaxGenerationMixin(CompiledCalls):
@@ -65,6 +68,7 @@ class FlaxGenerationMixin(CompiledCalls):
         params: Any = None,
         prng_key: Any = None,
         trace: bool = True,
+        on_tokens: Callable[[Any], object] | None = None,
         **options: Any,
     ) -> FlaxGenerateOutput:
         """Return prompts with their continuations.
@@ -79,7 +83,8 @@ class FlaxGenerationMixin(CompiledCalls):
                 Decoders return prompts padded on the left.
             params: the parameters; the model's own where not passed.
             prng_key: key of sampling; `PRNGKey(0)` where not passed, so that pass another for each call.
-            trace: accepted; False runs the loop step by step, for the same tokens.
+            trace: False runs the loop in Python, step by step, for the same tokens.
+            on_tokens: called with each step's tokens (rows,); the loop then runs in Python. Not with beams.
             **options: those of `GenerationSettings`; `generation_config`, further settings as `settings_of_config`
                 takes them; and inputs:
                 `encoder_hidden_states` and `encoder_attention_mask` for a decoder with cross-attention;
@@ -90,16 +95,57 @@ class FlaxGenerationMixin(CompiledCalls):
         Raises:
             InputError: an invalid option or input; raised before anything is computed.
         """
-        if not self.can_generate():
-            raise InputError(
-                f"{type(self).__name__} does not predict next tokens; load a model that does, like ...LMHeadModel"
-            )
+        self._check_generates()
         input_ids, options = _without_alias(input_ids, options)
         settings, prompt, inputs = self._prepare(input_ids, attention_mask, options)
         params = self.params if params is None else params
         key = jax.random.PRNGKey(0) if prng_key is None else prng_key
-        generated = self._run(settings, prompt, params, key, compiles=trace)
+        if on_tokens is not None and settings.num_beams > 1:
+            raise InputError("on_tokens was passed with num_beams > 1, which only chooses tokens at the end")
+        if not trace or on_tokens is not None or any(getattr(settings, name) for name in _IN_PYTHON):
+            decoder = self._decoder(settings, prompt, params, key)
+            generated = generate_stepwise(decoder, prompt.prompt, settings, on_tokens)
+        else:
+            generated = self._run(settings, prompt, params, key)
         return self._as_output(generated, prompt, settings, params, inputs)
+
+    def stream(
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        *,
+        tokenizer: Any,
+        params: Any = None,
+        prng_key: Any = None,
+        **options: Any,
+    ) -> Iterator[str]:
+        """Yield the text that continues one prompt, in whole characters, as it is generated; see `generate`.
+
+        Args:
+            input_ids: (1, P).
+            attention_mask: (1, P).
+            tokenizer: decodes the tokens.
+            params: the parameters; the model's own where not passed.
+            prng_key: key of sampling.
+            **options: those of `generate`, except beams and several sequences.
+
+        Raises:
+            InputError: as in `generate`, or more than one sequence; raised at once, before the first piece is read.
+        """
+        self._check_generates()
+        options = {**options, "tokenizer": tokenizer}
+        settings, given, _ = self._prepare(input_ids, attention_mask, options)
+        if len(given.prompt.tokens) * settings.num_return_sequences != 1 or settings.num_beams != 1:
+            raise InputError("stream yields a single text; pass one prompt, num_beams=1 and num_return_sequences=1")
+        params = self.params if params is None else params
+        key = jax.random.PRNGKey(0) if prng_key is None else prng_key
+        decoder = self._decoder(settings, given, params, key)
+        return stream_text(decoder, given.prompt, settings, tokenizer)
+
+    def _check_generates(self) -> None:
+        if not self.can_generate():
+            name = type(self).__name__
+            raise InputError(f"{name} does not predict next tokens; load a model that does, like FlaxGPT2LMHeadModel")
 
     def _prepare(
         self, input_ids: Any, mask: Any, options: Mapping[str, Any]
@@ -109,9 +155,6 @@ class FlaxGenerationMixin(CompiledCalls):
             {name: value for name, value in options.items() if name not in GIVEN_INPUTS},
             self.generation_config.assigned(),
         )
-        for name in _IN_PYTHON:
-            if getattr(settings, name):
-                raise InputError(f"{name} was passed; a compiled loop does not come back to Python: leave it out")
         self._check_inputs(given)
         find = seq2seq_prompt if self.is_encoder_decoder else decoder_prompt
         prompt = find(input_ids, mask, given, settings, self.generation_limits)
@@ -132,19 +175,40 @@ class FlaxGenerationMixin(CompiledCalls):
         """Whether the model attends to an encoder's states that are passed to it."""
         return bool(self.config.add_cross_attention)
 
-    def _run(
-        self, settings: GenerationSettings, given: FlaxPrompt, params: Any, key: Any, *, compiles: bool
-    ) -> Generated:
-        prompt, start = given.prompt, given.arrays.tokens.shape[1]
-        traced = is_traced(given.arrays.tokens)
-        room = prompt.max_new_tokens if traced else 1 << (prompt.max_new_tokens - 1).bit_length()
-        decoding = Decoding(self, DecodingPlan.of(settings, prompt, start, room))
-        limits = Limits(start + prompt.max_new_tokens, given.added + prompt.min_length)
-        if not (compiles and self.jit_calls and _all_arrays(params)):
-            return decoding.generate(params, given.arrays, limits, key)
-        if decoding.plan not in self._compiled:
-            self._compiled[decoding.plan] = jax.jit(decoding.generate)
-        return self._compiled[decoding.plan](params, given.arrays, limits, key)
+    def _decoding(self, settings: GenerationSettings, given: FlaxPrompt) -> Decoding:
+        prompt, tokens = given.prompt, given.arrays.tokens
+        room = prompt.max_new_tokens if is_traced(tokens) else 1 << (prompt.max_new_tokens - 1).bit_length()
+        return Decoding(self, DecodingPlan.of(settings, prompt, tokens.shape[1], room))
+
+    def _compiled_step(self, decoding: Decoding, params: Any, name: str, function: Callable[..., Any]) -> Any:
+        """Return a function of this decoding as it is called: compiled once, unless calls are not."""
+        if not (self.jit_calls and _all_arrays(params)):
+            return function
+        if (decoding.plan, name) not in self._compiled:
+            self._compiled[decoding.plan, name] = jax.jit(function)
+        return self._compiled[decoding.plan, name]
+
+    def _run(self, settings: GenerationSettings, given: FlaxPrompt, params: Any, key: Any) -> Generated:
+        """Generate with a compiled loop; of the result, keep the positions that were asked for."""
+        prompt, decoding = given.prompt, self._decoding(settings, given)
+        limits = Limits(decoding.plan.start + prompt.max_new_tokens, given.added + prompt.min_length)
+        generate = self._compiled_step(decoding, params, "generate", decoding.generate)
+        found = generate(params, given.arrays, limits, key)
+        used = slice(given.added, given.added + prompt.total_length)
+        scores = None if found.scores is None else found.scores[:, : prompt.max_new_tokens]
+        return found._replace(sequences=found.sequences[:, used], attended=found.attended[:, used], scores=scores)
+
+    def _decoder(self, settings: GenerationSettings, given: FlaxPrompt, params: Any, key: Any) -> FlaxDecoder:
+        """Return what a loop in Python decodes with.
+
+        Raises:
+            InputError: the prompt is being traced.
+        """
+        if is_traced(given.arrays.tokens):
+            asked = [name for name in _IN_PYTHON if getattr(settings, name)] or ["trace=False or on_tokens"]
+            raise InputError(f"{asked[0]} was passed in a trace, where no Python runs between steps; leave it out")
+        decoding = self._decoding(settings, given)
+        return FlaxDecoder(decoding, settings, given, params, key, partial(self._compiled_step, decoding, params))
 
     def _as_output(
         self,
@@ -155,17 +219,15 @@ class FlaxGenerationMixin(CompiledCalls):
         inputs: Mapping[str, Any],
     ) -> FlaxGenerateOutput:
         prompt = given.prompt
-        used = slice(given.added, given.added + prompt.total_length)
-        sequences = found.sequences[:, used]
+        sequences = found.sequences
         if settings.return_dict_in_generate is False:
             return cast("FlaxGenerateOutput", sequences)
-        attended = found.attended[:, used]
-        mask = attended.astype(jnp.int32)
+        mask = found.attended.astype(jnp.int32)
         return FlaxGenerateOutput(
             sequences=sequences,
             attention_mask=mask,
-            generated=attended & (np.arange(prompt.total_length) >= prompt.length),
-            scores=None if found.scores is None else found.scores[:, : prompt.max_new_tokens],
+            generated=found.attended & (np.arange(prompt.total_length) >= prompt.length),
+            scores=found.scores,
             sequences_scores=found.sequences_scores,
             **self._states(sequences, mask, prompt, settings, params, inputs),
         )

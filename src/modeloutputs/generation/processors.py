@@ -4,19 +4,21 @@ All of this is about token ids, so that it is written once, in NumPy; a framewor
 scores. R rows, S tokens of each so far, padding among them `PADDING`, which matches nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .prompt import Prompt
 from .settings import GenerationSettings
 
 __all__ = [
     "PADDING",
     "Excluded",
+    "allowed_tokens",
     "ends_of_words",
     "exclusions_of",
     "ngram_ends",
@@ -95,6 +97,34 @@ def ends_of_words(tokens: Tokens, starts: Tokens, ends: Tokens) -> Excluded | No
         return None
     rows, words = np.nonzero((tokens[:, None, tokens.shape[1] - count :] == starts).all(-1))
     return Excluded(rows, ends[words])
+
+
+def allowed_tokens(
+    allowed: Callable[..., Sequence[int]], rows: Iterable[Any], shape: tuple[int, int], prompts: int
+) -> NDArray[np.bool_]:
+    """Return which tokens a caller's `prefix_allowed_tokens_fn` lets come next.
+
+    Args:
+        allowed: see `GenerationSettings`.
+        rows: the tokens (length,) of each row, as the framework's arrays.
+        shape: R and the size of the vocabulary.
+        prompts: how many prompts the rows belong to, as many in turn to each.
+
+    Returns:
+        (R, vocab).
+
+    Raises:
+        InputError: the function returned no tokens, or none of the vocabulary.
+    """
+    found = np.zeros(shape, dtype=np.bool_)
+    for i, row in enumerate(rows):
+        tokens = list(allowed(i // (shape[0] // prompts), row))
+        if not tokens or not all(0 <= token < shape[1] for token in tokens):
+            raise InputError(
+                f"prefix_allowed_tokens_fn returned {tokens}; expected at least one token, 0 to {shape[1] - 1}"
+            )
+        found[i, tokens] = True
+    return found
 
 
 def exclusions_of(settings: GenerationSettings, prompt: Prompt) -> list[Exclusion]:

@@ -1,15 +1,16 @@
 """Stopping: a row ends with an end token, with the token that completes a stop string, or when a caller says so."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..tokenizers import PreTrainedTokenizer
 from .prompt import Prompt
 from .settings import GenerationSettings
 
-__all__ = ["StoppingCriteria"]
+__all__ = ["StoppingCriteria", "rows_met"]
 
 SILENT_TOKENS = 8
 """Tokens without text, like special tokens, that may stand among those of a stop string."""
@@ -58,6 +59,18 @@ class StoppingCriteria:
         """
         ended = (tail[:, -1:] == self._eos_ids).any(1)
         return ended if self._strings is None else ended | self._strings.found(tail, length)
+
+
+def rows_met(found: Any, rows: int) -> NDArray[np.bool_]:
+    """Return which rows (rows,) a caller's criterion ends, by what it returned: a bool, or one for each row.
+
+    Raises:
+        InputError: it is neither.
+    """
+    values = np.asarray(found)
+    if values.shape not in ((), (1,), (rows,)) or values.dtype.kind not in "biu":
+        raise InputError(f"a stopping criterion returned {found!r}; expected True, False or one of them per row")
+    return np.broadcast_to(values.astype(np.bool_), (rows,))
 
 
 class _StopStrings:

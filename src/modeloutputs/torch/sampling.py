@@ -14,6 +14,7 @@ from ..errors import InputError
 from .values import values_on_cpu
 
 __all__ = [
+    "EXCLUDED",
     "FILTERS",
     "exclude",
     "force_tokens",

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..generation.beams import candidates_per_beam
-from ..generation.processors import PADDING, exclusions_of
+from ..generation.processors import PADDING, allowed_tokens, exclusions_of
 from ..generation.prompt import Prompt
 from ..generation.settings import GenerationSettings
-from .sampling import FILTERS, exclude, force_tokens, penalise_repetition
+from ..generation.stopping import rows_met
+from .sampling import EXCLUDED, FILTERS, exclude, force_tokens, penalise_repetition
 
 __all__ = ["ScoreChange", "TokensSoFar", "criteria_met", "score_changes"]
 
@@ -81,16 +82,9 @@ def _exclude(exclusion: Any, scores: Tensor, so_far: TokensSoFar) -> Tensor:
 
 
 def _allow(allowed: Callable[..., Sequence[int]], prompts: int, scores: Tensor, so_far: TokensSoFar) -> Tensor:
-    times = len(scores) // prompts
-    changed = torch.full_like(scores, float("-inf"))
-    for i, row in enumerate(so_far.tokens):
-        tokens = list(allowed(i // times, row))
-        if not tokens or not all(0 <= token < scores.shape[1] for token in tokens):
-            raise InputError(
-                f"prefix_allowed_tokens_fn returned {tokens}; expected at least one token, 0 to {scores.shape[1] - 1}"
-            )
-        changed[i, tokens] = scores[i, tokens]
-    return changed
+    rows, vocab = scores.shape
+    found = allowed_tokens(allowed, so_far.tokens, (rows, vocab), prompts)
+    return scores.masked_fill(torch.as_tensor(~found, device=scores.device), EXCLUDED)
 
 
 def _force(prompt: Prompt, scores: Tensor, so_far: TokensSoFar) -> Tensor:
@@ -124,8 +118,5 @@ def criteria_met(criteria: Any, tokens: Tensor, scores: Tensor) -> NDArray[np.bo
     met = np.zeros(len(tokens), dtype=np.bool_)
     for criterion in criteria:
         found = criterion(tokens, scores)
-        values = np.asarray(found.cpu() if isinstance(found, Tensor) else found)
-        if values.shape not in ((), (1,), met.shape) or values.dtype.kind not in "biu":
-            raise InputError(f"a stopping criterion returned {found!r}; expected True, False or one of them per row")
-        met |= values.astype(np.bool_)
+        met |= rows_met(found.cpu() if isinstance(found, Tensor) else found, len(tokens))
     return met
