@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from modeloutputs import CheckpointNotFoundError
 from modeloutputs.files.safetensors import write_safetensors
-from modeloutputs.flax.weights import checkpoint_name, open_arrays
+from modeloutputs.flax.weights import checkpoint_name, open_weights
 
 from .tiny import models
 
@@ -55,10 +55,12 @@ def test_what_is_saved_as_messagepack_is_flaxs_own(tmp_path: Path):
     same(serialization.msgpack_restore((tmp_path / "flax_model.msgpack").read_bytes()), model.params)
 
 
-def test_a_checkpoint_of_pickled_weights_says_what_to_do(tmp_path: Path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(CheckpointNotFoundError, match=r"pytorch_model.bin is read by modeloutputs.torch"):
-        open_arrays(tmp_path)
+def test_a_folder_without_weights_says_what_it_has(tmp_path: Path):
+    with pytest.raises(CheckpointNotFoundError, match=r"neither model.safetensors, nor its index, nor flax_model.msg"):
+        open_weights(tmp_path)
+    (tmp_path / "tf_model.h5").touch()
+    with pytest.raises(CheckpointNotFoundError, match=r"tf_model.h5 is weights for TensorFlow$"):
+        open_weights(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Checkpoint folders: finds one by path or hub id, reads its JSON files, maps its weights. Imports no framework."""
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +36,12 @@ _HUB_FILES = ("*.json", "*.txt", "*.jinja", "tokenizer.model")
 
 
 def find_checkpoint(
-    name_or_path: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True, subfolder: str = ""
+    name_or_path: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    weights: bool = True,
+    subfolder: str = "",
+    older: Sequence[str] = ("pytorch_model*.bin",),
 ) -> Path:
     """Return the folder of a checkpoint: a local folder, else one of the hub, from its cache or fetched.
 
@@ -46,10 +52,11 @@ def find_checkpoint(
         revision: branch, tag or commit, of a hub id.
         weights: whether to fetch the weights too, gigabytes that configurations and tokenizers do not need.
         subfolder: where in the folder or hub id the checkpoint lies.
+        older: patterns of weight files to fetch where there are no safetensors files: the first that finds any.
 
     Raises:
         CheckpointNotFoundError: there is no such folder, and the hub's checkpoint cannot be fetched.
-        CheckpointError: an interrupted save into the folder cannot be finished.
+        CheckpointError: an interrupted save into the folder cannot be finished, or the subfolder leads out of it.
         MissingDependencyError: it could be a hub id, and huggingface-hub is not installed.
 
     Examples:
@@ -66,20 +73,24 @@ def find_checkpoint(
         raise CheckpointNotFoundError(f"{str(folder)!r} is a file; pass the folder that holds config.json and weights")
     if not _HUB_ID.fullmatch(name):
         raise CheckpointNotFoundError(f"there is no folder {name!r}, and it cannot be a hub id like 'owner/name'")
-    return _from_hub(name, revision, weights, subfolder)
+    return _from_hub(name, revision, ["*.safetensors", *older] if weights else [], subfolder)
 
 
 def _subfolder(folder: Path, name: str) -> Path:
     found = resolve_within(folder, name) if name else folder
     if not found.is_dir():
         raise CheckpointNotFoundError(f"{str(folder)!r} has no subfolder {name!r}")
+    if name and not found.resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(f"the subfolder {name!r} of {str(folder)!r} is a link that leads out; it is not followed")
     return found
 
 
-def _from_hub(name: str, revision: str | None, weights: bool, subfolder: str) -> Path:
-    folder = _fetch(name, revision, (*_HUB_FILES, *(["*.safetensors"] if weights else [])), subfolder)
-    if weights and not any(folder.glob("*.safetensors")):
-        folder = _fetch(name, revision, (*_HUB_FILES, "pytorch_model*.bin"), subfolder)
+def _from_hub(name: str, revision: str | None, weights: Sequence[str], subfolder: str) -> Path:
+    folder = _fetch(name, revision, (*_HUB_FILES, *weights[:1]), subfolder)
+    for pattern, following in itertools.pairwise(weights):
+        if any(folder.glob(pattern)):
+            break
+        folder = _fetch(name, revision, (*_HUB_FILES, following), subfolder)
     return folder
 
 

@@ -3,7 +3,7 @@
 Everybody who opens a folder asks here, so that each fault has one message, whichever way it is met.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -144,10 +144,17 @@ def _describe_adapter(folder: Path) -> str:
     )
 
 
-def describe_missing_weights(folder: Path, variant: str | None = None) -> str:
-    """Return the message for a folder in which there are no weights that PyTorch's models read, and what there is."""
+def describe_missing_weights(folder: Path, variant: str | None = None, also: Sequence[str] = ()) -> str:
+    """Return the message for a folder in which there are no weights that can be read, and what there is.
+
+    Args:
+        folder: of the checkpoint.
+        variant: of the names of weight files.
+        also: files that are read besides safetensors and pytorch_model.bin.
+    """
     single, other = variant_name(SAFETENSORS, variant), variant_name("pytorch_model.bin", variant)
-    return f"{str(folder)!r} has no weights: neither {single}, nor its index, nor {other}{_hint(folder)}"
+    names = "".join(f"nor {name}, " for name in also)
+    return f"{str(folder)!r} has no weights: neither {single}, nor its index, {names}nor {other}{_hint(folder)}"
 
 
 def _hint(folder: Path) -> str:

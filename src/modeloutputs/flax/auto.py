@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from ..architectures import Config
 from ..errors import CheckpointError, InputError
-from ..files.checkpoints import find_checkpoint, read_json
+from ..files.checkpoints import read_json
+from ..files.folders import CONFIG
 from .bart_causal import FlaxBartForCausalLM
 from .bart_heads import (
     FlaxBartForConditionalGeneration,
@@ -27,6 +28,7 @@ from .bert_heads import (
 from .gpt import FlaxOpenAIGPTLMHeadModel, FlaxOpenAIGPTModel
 from .gpt2 import FlaxGPT2ForSequenceClassification, FlaxGPT2LMHeadModel, FlaxGPT2Model
 from .llama import FlaxLlamaForCausalLM, FlaxLlamaModel
+from .loading import open_folder
 from .pretrained import FlaxPreTrainedModel
 
 __all__ = [
@@ -63,8 +65,8 @@ class _FlaxAuto:
         config = options.get("config")
         if config is not None:
             return cls._class_of(getattr(config, "model_type", None)).from_pretrained(name_or_path, *args, **options)
-        folder = find_checkpoint(name_or_path, options.pop("revision", None))
-        kind = read_json(folder / "config.json").get("model_type")
+        folder = open_folder(name_or_path, options.pop("revision", None), options.pop("subfolder", ""))
+        kind = read_json(folder / CONFIG).get("model_type")
         return cls._class_of(kind).from_pretrained(folder, *args, **options)
 
     @classmethod

@@ -1,7 +1,6 @@
 """The base of all models: a configuration, a linen module, and parameters; loading, saving, and compiled calls."""
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -10,35 +9,25 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flax import linen as nn
 from flax.core import FrozenDict, freeze
-from flax.serialization import to_bytes  # pyright: ignore[reportUnknownVariableType]
 
 from ..architectures import Config
-from ..architectures.weights import WeightNames, report_missing
-from ..errors import InputError, UsageError, nearest
-from ..files.checkpoints import SAFETENSORS_INDEX, find_checkpoint
-from ..files.flax_msgpack import MSGPACK
+from ..architectures.weights import WeightNames, check_layers
+from ..arrays.dtypes import dtype_name
+from ..errors import InputError, UsageError
+from ..files.checkpoints import SAFETENSORS_INDEX
+from ..files.flax_msgpack import MSGPACK_INDEX, stale_flax_weights, write_flax_weights
 from ..files.folders import CONFIG
 from ..files.replacing import replace_together
-from ..files.shards import stale_weights, write_weights
+from ..files.shards import parse_size, write_weights
 from .generation import FlaxGenerationMixin
 from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
-from .weights import export_params, import_params, open_arrays
+from .loading import check_options, open_folder, report, resolve_settings, saving_keywords
+from .weights import export_params, import_params, open_weights
 
 __all__ = ["ConfigType", "FlaxPreTrainedModel"]
 
 ConfigType = TypeVar("ConfigType", bound=Config)
-
-# Arguments of other libraries' `from_pretrained` that say how to fetch, or what is found out here.
-_IGNORED = (
-    "from_pt",
-    "cache_dir",
-    "local_files_only",
-    "token",
-    "force_download",
-    "use_auth_token",
-    "trust_remote_code",
-)
 
 
 class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
@@ -76,15 +65,16 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         _do_init: bool = True,
         **options: Any,
     ) -> None:
-        if not isinstance(config, self.config_class):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
-        self._set_up(config, input_shape, seed, dtype, options)
+        self._set_up(cast("ConfigType", self.config_class.of(config)), input_shape, seed, dtype, options)
         self._params = self.init_weights(self.key, input_shape) if _do_init else None
 
     def _set_up(
         self, config: ConfigType, input_shape: tuple[int, ...], seed: int, dtype: Any, options: Mapping[str, Any]
     ) -> None:
-        self.config, self.input_shape, self.key, self.dtype = config, input_shape, jax.random.PRNGKey(seed), dtype
+        check_options(type(self), self.config_class, options)
+        config.revalidate()
+        self.config, self.input_shape, self.key = config, input_shape, jax.random.PRNGKey(seed)
+        self.dtype: Any = _floating(dtype)
         config.mark_built(type(self).__name__)  # compiled calls would not see it change
         self._options: dict[str, Any] = dict(options)
         self._set_module()
@@ -93,10 +83,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         self._params: Any = None
 
     def _set_module(self) -> None:
-        try:
-            self.module = self.module_class(config=self.config, dtype=self.dtype, **self._options)  # pyright: ignore
-        except TypeError as error:
-            raise InputError(f"{type(self).__name__}: {error}") from None
+        self.module = self.module_class(config=self.config, dtype=self.dtype, **self._options)  # pyright: ignore
         self._compiled = {}
 
     # -- parameters ---------------------------------------------------------------------------------------------------
@@ -116,8 +103,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
 
     @params.setter
     def params(self, params: Any) -> None:
-        given = set(flatten(params))
-        missing = self.required_params - given
+        missing = self.required_params - set(_leaves(params))
         if missing:
             raise InputError(
                 f"params lacks {len(missing)} parameters: {', '.join('/'.join(p) for p in sorted(missing)[:4])}"
@@ -147,13 +133,18 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         Returns:
             a nested dict, or a FrozenDict where `params` is one.
         """
-        # As one compiled function: by itself each parameter would be compiled alone.
-        new = jax.jit(partial(self._new_params, input_shape=input_shape))(rng)
-        if params is None:
-            return new
-        given = flatten(params)
-        merged = unflatten({path: given.get(path, value) for path, value in flatten(new).items()})
-        return freeze(merged) if isinstance(params, FrozenDict) else merged
+        given = {} if params is None else _leaves(params)
+        merged = {path: value for path, value in given.items() if path in self.required_params}
+        if self.required_params - set(given):
+
+            def new(key: Any) -> dict[TreePath, Any]:
+                made = flatten(self._new_params(key, input_shape))
+                return {path: value for path, value in made.items() if path not in given}
+
+            # As one compiled function: by itself each parameter would be compiled alone, and those given made too.
+            merged |= jax.jit(new)(rng)
+        tree = unflatten(merged)
+        return freeze(tree) if isinstance(params, FrozenDict) else tree
 
     def to_bf16(self, params: Any, mask: Any = None) -> Any:
         """Return parameters in bfloat16, where they are floating point and `mask`, a tree of booleans, is True."""
@@ -185,9 +176,15 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         input_shape: tuple[int, ...] = (1, 1),
         _do_init: bool = True,
         revision: str | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        ignore_mismatched_sizes: bool = False,
         **overrides: Any,
     ) -> Any:
-        """Load a model from a checkpoint folder or a hub id; `from_pt=True` is accepted and not needed.
+        """Load a model from a checkpoint folder or a hub id.
+
+        Weights are read from safetensors files in the layout of PyTorch, Flax or TensorFlow, else from
+        flax_model.msgpack, else, where PyTorch is installed, from pytorch_model.bin.
 
         Args:
             name_or_path: folder with config.json and weights, or a hub id.
@@ -198,7 +195,13 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
             _do_init: keep the parameters in the model; else they are returned beside it, those that the checkpoint
                 lacks left out.
             revision: branch, tag or commit, of a hub id.
-            **overrides: settings of the configuration to change, and options of the module.
+            subfolder: where in the folder or hub id the checkpoint lies.
+            variant: part of the names of weight files, as "fp16" in model.fp16.safetensors.
+            ignore_mismatched_sizes: give parameters new values where the checkpoint's have another shape, as those of a
+                head for another number of labels.
+            **overrides: settings of the configuration to change, options of the module, as
+                `gradient_checkpointing=True`, and keywords of transformers that need no doing here, as `from_pt=True`
+                and those that say how to fetch.
 
         Returns:
             the model, or with `_do_init=False` the model and its parameters.
@@ -208,83 +211,103 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
             CheckpointError: another architecture, weights missing or of wrong shape.
             FileFormatError: a file is truncated or corrupt.
             InputError: an unknown setting or option.
+            MissingDependencyError: only pytorch_model.bin is there, and PyTorch is not installed.
         """
-        folder = find_checkpoint(name_or_path, revision)
-        settings, options = cls._settings(folder, config, overrides)
+        folder = open_folder(name_or_path, revision, subfolder, config)
+        kind = cast("type[ConfigType]", cls.config_class)
+        settings, options = resolve_settings(cls, kind, folder, config, overrides)
+        source = open_weights(folder, variant)
+        check_layers(settings, repr(str(folder)), len(source))
         model = cls(settings, input_shape, seed, dtype, _do_init=False, **options)
-        source = open_arrays(folder)
-        tied = settings.tie_word_embeddings
-        found, matched = import_params(
-            model.params_shape_tree, source, cls.weight_names, has_base=model._has_base, tied=tied
+        imported = import_params(
+            model.params_shape_tree,
+            source,
+            cls.weight_names,
+            has_base=model._has_base,
+            tied=settings.tie_word_embeddings,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
-        model._report(matched.missing, matched.unexpected, folder)
-        params = unflatten(found)
+        report(cls.__name__, cls.weight_names, imported, folder, has_base=model._has_base)
         model._load_extras(folder)
+        params = unflatten(imported.params)
         if not _do_init:
             return model, params
-        model._params = model.init_weights(model.key, input_shape, params) if matched.missing else params
+        model._params = model.init_weights(model.key, input_shape, params)
         return model
 
     @property
     def _has_base(self) -> bool:
         return self.base_model_prefix in self.params_shape_tree
 
-    @classmethod
-    def _settings(cls, folder: Path, config: Any, overrides: Mapping[str, Any]) -> tuple[ConfigType, dict[str, Any]]:
-        """Return the configuration, and the options among `overrides` that the module takes."""
-        kind = cast("type[ConfigType]", cls.config_class)
-        overrides = {name: value for name, value in overrides.items() if name not in _IGNORED}
-        changes = {name: value for name, value in overrides.items() if kind.has_setting(name)}
-        options = {name: value for name, value in overrides.items() if name not in changes}
-        known = set(inspect.signature(cls.module_class).parameters) - {"config", "dtype", "parent", "name"}
-        for name in options:
-            if name not in known:
-                choices = [*kind.setting_names(), *known]
-                raise InputError(f"{cls.__name__} has no setting {name!r}{nearest(name, choices)}")
-        if config is None:
-            return kind.from_pretrained(folder, **changes), options
-        return dataclasses.replace(kind.of(config), **changes), options
-
-    def _report(self, missing: list[str], unexpected: list[str], folder: Path) -> None:
-        """Refuse a checkpoint that lacks weights of the base model; warn once of what is new and what is not used."""
-        names = self.weight_names
-        repeats = {*names.repeats(tied=True), *names.fallbacks.values()}
-        unused = [
-            name
-            for name in unexpected
-            if not names.is_ignored(name) and name not in repeats and f"{names.prefix}.{name}" not in repeats
-        ]
-        model, checkpoint = type(self).__name__, repr(str(folder))
-        report_missing(names, model, checkpoint, missing, has_base=self._has_base, unused=unused, stacklevel=3)
-
     def save_pretrained(
         self,
         folder: str | os.PathLike[str],
         params: Any = None,
         *,
-        max_shard_size: int = 5_000_000_000,
+        max_shard_size: int | str = 5_000_000_000,
         safe_serialization: bool = True,
+        **keywords: Any,
     ) -> None:
-        """Write config.json and the weights, as PyTorch has them, replacing what is there.
+        """Write config.json and the weights, as PyTorch has them, replacing what is there: all files, or none.
+
+        Weights of an earlier checkpoint are removed, those in MessagePack too: other readers would take them for these.
 
         Args:
             folder: created if missing.
             params: the parameters to write; the model's own where not passed.
-            max_shard_size: bytes beyond which the weights are split over several files with an index.
+            max_shard_size: bytes, or a text like "5GB", beyond which the weights are split over several files with an
+                index.
             safe_serialization: write model.safetensors, which the other frameworks load; else flax_model.msgpack, which
                 the Flax models of transformers 4 load.
+            **keywords: those of transformers that need no doing here, as `token`.
+
+        Raises:
+            FileWriteError: a file cannot be written; the old ones stay.
+            InputError: an option that is unknown, or asks for what is not done here.
         """
+        saving_keywords(keywords)
+        limit = parse_size(max_shard_size)
         tree = self.params if params is None else params
-        weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
+        leaves = _leaves(tree)
         name = type(self).__name__.removeprefix("Flax")
-        written = dataclasses.replace(self.config, other={**self.config.other, "architectures": [name]})
-        with replace_together(Path(folder), last=[SAFETENSORS_INDEX, CONFIG], stale=stale_weights) as files:
+        dtypes = (dtype_name(value.dtype) for value in leaves.values() if jnp.issubdtype(value.dtype, jnp.floating))
+        other = {**self.config.other, "architectures": [name]}
+        written = dataclasses.replace(self.config, dtype=next(dtypes, self.config.dtype), other=other)
+        last = [SAFETENSORS_INDEX, MSGPACK_INDEX, CONFIG]
+        with replace_together(Path(folder), last=last, stale=stale_flax_weights) as files:
             if safe_serialization:
-                write_weights(files, weights, max_shard_size)
+                weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
+                write_weights(files, weights, limit)
             else:
-                files.path(MSGPACK).write_bytes(to_bytes(jax.device_get(unflatten(flatten(tree)))))
+                write_flax_weights(files, {"/".join(path): value for path, value in leaves.items()}, limit)
             self._save_extras(files)
             files.write_text(CONFIG, written.to_json_string())
+
+
+def _leaves(params: Any) -> dict[TreePath, Any]:
+    """Return parameters by path.
+
+    Raises:
+        InputError: they are no nested dict.
+    """
+    if not isinstance(params, Mapping):
+        raise InputError(f"params is a {type(params).__name__}; expected a nested dict of arrays, like model.params")
+    return flatten(params)
+
+
+def _floating(dtype: Any) -> Any:
+    """Return a dtype of computation as it was passed; by name, JAX's.
+
+    Raises:
+        InputError: it is none, or not of floating point.
+    """
+    try:
+        is_floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        is_floating = False
+    if not is_floating or dtype is None:
+        raise InputError(f"dtype is {dtype!r}; expected a floating point type of JAX, as jnp.bfloat16")
+    return jnp.dtype(dtype) if isinstance(dtype, str) else dtype
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:

@@ -1,30 +1,34 @@
 """Moves weights between checkpoint files and trees of parameters, which name and lay out some of them otherwise.
 
-Flax calls a linear layer's matrix `kernel` and lays it out (in, out), where a checkpoint of PyTorch has `weight` (out,
-in). A normalisation's `scale` and a table's `embedding` are `weight` there. GPT's matrices, (in, out) in PyTorch, are
-(out, in) here. So every matrix that is called `kernel` is the transpose of the checkpoint's.
+How is said in `files.layouts`. Tensors are copied one by one, and the memory that their file took is let go of, so that
+loading takes little more than the parameters.
 """
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..architectures.weights import WeightNames
-from ..errors import CheckpointError, CheckpointNotFoundError
-from ..files.checkpoints import map_checkpoint
+from ..architectures.weights import WeightNames, check_whole, describe_shapes
+from ..arrays.backends import to_numpy
+from ..errors import CheckpointError, CheckpointNotFoundError, MissingDependencyError
+from ..files.checkpoints import map_checkpoint, variant_name
 from ..files.flax_msgpack import map_flax_checkpoint
+from ..files.folders import describe_missing_weights
+from ..files.layouts import Stored, from_flax, in_pytorchs_layout
 from ..files.weights import MatchedNames, match_names
 from .libraries import Path as TreePath
 from .libraries import flatten, jnp
 
-__all__ = ["Params", "checkpoint_name", "export_params", "import_params", "open_arrays"]
+__all__ = ["Imported", "Params", "checkpoint_name", "export_params", "import_params", "open_weights"]
 
 Params = Mapping[str, Any]
 """A nested tree of parameters."""
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def checkpoint_name(path: TreePath) -> str:
@@ -33,131 +37,158 @@ def checkpoint_name(path: TreePath) -> str:
     >>> checkpoint_name(("bert", "pooler", "dense", "kernel"))
     'bert.pooler.dense.weight'
     """
-    return ".".join((*path[:-1], _LEAVES.get(path[-1], path[-1])))
+    return from_flax(".".join(path))
 
 
-class _Transposed(NamedTuple):
-    """A tensor that its file has the other way round, to be read as PyTorch has it."""
-
-    stored: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As PyTorch has it."""
-        return tuple(self.stored.shape)[::-1]
-
-    def numpy(self) -> Any:
-        """Return the array, as PyTorch has it."""
-        return _values(self.stored).T
+# -- where weights come from ----------------------------------------------------------------------------------------
 
 
-def open_arrays(folder: Path) -> dict[str, Any]:
+def open_weights(folder: Path, variant: str | None = None) -> dict[str, Stored]:
     """Return a checkpoint's tensors by name, in PyTorch's names and layouts; most are read when they are used.
 
-    They are those of safetensors files, PyTorch's or Flax's, or else of flax_model.msgpack; whole or in shards.
+    They are those of safetensors files in the layout of any framework, else of flax_model.msgpack, else of
+    pytorch_model.bin; whole or in shards.
+
+    Args:
+        folder: of the checkpoint.
+        variant: part of the names of the files, as "fp16" in model.fp16.safetensors.
 
     Raises:
-        CheckpointNotFoundError: there are no weights that can be read here.
-        FileFormatError: a file is truncated or corrupt.
+        CheckpointNotFoundError: there are no weights, or a shard is missing.
+        FileFormatError: a file is truncated, corrupt, or holds more than tensors.
+        MissingDependencyError: only pytorch_model.bin is there, and PyTorch is not.
     """
-    mapped = map_checkpoint(folder)
-    if mapped is not None:
-        # What a file says of its format is not asked: Flax's names alone tell, in shards too.
-        return _in_pytorchs_layout(mapped) if any(_is_flax_name(name) for name in mapped) else dict(mapped)
-    arrays = map_flax_checkpoint(folder)
-    if arrays is not None:
-        return _in_pytorchs_layout(arrays)
-    other = " (pytorch_model.bin is read by modeloutputs.torch: load and save it there)"
-    raise CheckpointNotFoundError(
-        f"{str(folder)!r} has no weights: neither model.safetensors, its index, nor flax_model.msgpack"
-        f"{other if any(folder.glob('pytorch_model*.bin')) else ''}"
-    )
+    mapped: Mapping[str, Stored] | None = map_checkpoint(folder, variant)
+    if mapped is None and variant is None:
+        mapped = map_flax_checkpoint(folder)
+    return _read_pickled(folder, variant) if mapped is None else in_pytorchs_layout(mapped)
 
 
-def _is_flax_name(name: str) -> bool:
-    return name.endswith((".kernel", ".embedding", ".scale"))
+class _Held:
+    """A tensor of PyTorch, held until it is released."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.shape: tuple[int, ...] = tuple(tensor.shape)
+        self._tensor: Any = tensor
+
+    def numpy(self) -> Any:
+        return to_numpy(self._tensor)
+
+    def release(self) -> None:
+        self._tensor = None
 
 
-def _in_pytorchs_layout(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    paths = {tuple(name.split(".")): array for name, array in arrays.items()}
-    return {
-        checkpoint_name(path): _Transposed(array) if _is_transposed(path, tuple(array.shape)) else array
-        for path, array in paths.items()
-    }
+def _read_pickled(folder: Path, variant: str | None) -> dict[str, Stored]:
+    names = [variant_name(name, variant) for name in _PICKLED]
+    found = next((name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise CheckpointNotFoundError(describe_missing_weights(folder, variant, also=("flax_model.msgpack",)))
+    try:
+        from ..torch import weights
+    except MissingDependencyError:
+        raise MissingDependencyError(
+            f"{str(folder)!r} has its weights as {found} alone, which only PyTorch can read; install "
+            "modeloutputs[torch], or save the checkpoint as safetensors where that is installed"
+        ) from None
+    return {name: _Held(tensor) for name, tensor in weights.open_weights(folder, variant).items()}
 
 
-class Imported(NamedTuple):
+# -- into trees -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Imported:
     """What was found of a model in a checkpoint."""
 
     params: dict[TreePath, Any]
+    """By path."""
     matched: MatchedNames
+    """How names were matched, under the checkpoint's."""
+    mismatched: list[str]
+    """Weights that have another shape in the checkpoint, and are left out."""
 
 
 def import_params(
-    wanted: Params, source: Mapping[str, Any], facts: WeightNames, *, has_base: bool, tied: bool
+    wanted: Params,
+    source: Mapping[str, Stored],
+    facts: WeightNames,
+    *,
+    has_base: bool,
+    tied: bool,
+    ignore_mismatched_sizes: bool = False,
 ) -> Imported:
-    """Read a model's parameters from a checkpoint.
+    """Read a model's parameters from a checkpoint; its tensors cannot be read again afterwards.
+
+    All shapes are checked before the first tensor is read.
 
     Args:
         wanted: tree with the shapes of the model's parameters.
-        source: the checkpoint's tensors.
+        source: the checkpoint's tensors, in PyTorch's layout.
         facts: names of the architecture.
         has_base: the model has a head, and the base model within it.
         tied: the scores are tied to the embeddings.
-
-    Returns:
-        the parameters that the checkpoint has, by path, and how names were matched, under the checkpoint's.
+        ignore_mismatched_sizes: treat a tensor of another shape as if it were not there.
 
     Raises:
-        CheckpointError: a tensor's shape is not the parameter's.
+        CheckpointError: a tensor's shape is not the parameter's, or it is quantised.
     """
     flat = flatten(wanted)
     paths = {checkpoint_name(path): path for path in flat}
     matched = match_names(paths, source, facts, has_base=has_base, tied=tied)
+    check_whole(matched.found.values(), matched.unexpected)
+    mismatched: list[str] = []
     for name, stored in matched.found.items():
-        _check_shape(paths[name], flat[paths[name]].shape, stored, source[stored])
-    found = {paths[name]: _array(paths[name], source[stored]) for name, stored in matched.found.items()}
-    return Imported(found, matched)
+        expected = _shape_in_pytorch(paths[name], flat[paths[name]])
+        found = tuple(source[stored].shape)
+        if found != expected and not ignore_mismatched_sizes:
+            is_head = has_base and not name.startswith(f"{facts.prefix}.")
+            raise CheckpointError(describe_shapes(name, stored, found, expected, is_head=is_head))
+        if found != expected:
+            mismatched.append(name)
+    places = {name: stored for name, stored in matched.found.items() if name not in mismatched}
+    uses = Counter(places.values())
+    params: dict[TreePath, Any] = {}
+    for name, stored in places.items():
+        params[paths[name]] = _array(paths[name], stored, source[stored])
+        uses[stored] -= 1
+        if not uses[stored]:
+            source[stored].release()
+    return Imported(params, matched, mismatched)
 
 
 def _is_transposed(path: TreePath, shape: tuple[int, ...]) -> bool:
     return path[-1] == "kernel" and len(shape) == 2
 
 
-def _check_shape(path: TreePath, expected: tuple[int, ...], stored: str, found: Any) -> None:
-    shape = tuple(found.shape)
-    if (shape[::-1] if _is_transposed(path, shape) else shape) != tuple(expected):
+def _shape_in_pytorch(path: TreePath, wanted: Any) -> tuple[int, ...]:
+    shape = tuple(wanted.shape)
+    return shape[::-1] if _is_transposed(path, shape) else shape
+
+
+def _array(path: TreePath, name: str, stored: Stored) -> Any:
+    values = stored.numpy()
+    if not jnp.issubdtype(values.dtype, jnp.floating):
         raise CheckpointError(
-            f"the checkpoint's {stored!r} has shape {shape}, and this model's {'/'.join(path)!r} needs "
-            f"{tuple(expected)}; is the configuration this checkpoint's (num_labels, sizes)?"
+            f"the checkpoint's {name!r} holds {values.dtype}, not floating point numbers; "
+            "quantised checkpoints cannot be loaded"
         )
-
-
-def _array(path: TreePath, stored: Any) -> Any:
-    values = _values(stored)
     # A copy: JAX would keep the mapping, and a transposed view of it, for a matrix as it is needed here.
     return jnp.array(values.T if _is_transposed(path, values.shape) else values)
 
 
-def _values(stored: Any) -> Any:
-    return stored.numpy() if hasattr(stored, "numpy") else stored
-
-
 def export_params(params: Params, names: WeightNames, *, tied: bool) -> dict[str, np.ndarray]:
-    """Return parameters as a checkpoint of PyTorch holds them, by name; tied ones once.
+    """Return parameters as a checkpoint of PyTorch holds them, by name; tied ones once, and none of them copied.
 
     Args:
         params: the tree, with arrays of any kind.
         names: of the architecture.
         tied: the scores are tied to the embeddings.
     """
-    flat = flatten(params)
-    exported: dict[str, np.ndarray] = {}
+    flat = {checkpoint_name(path): (path, value) for path, value in flatten(params).items()}
     repeats = names.repeats(tied=tied)
-    for path, value in flat.items():
-        array = np.asarray(value)
-        name = checkpoint_name(path)
-        if repeats.get(name) in {checkpoint_name(other) for other in flat}:
-            continue
-        exported[name] = np.ascontiguousarray(array.T) if _is_transposed(path, array.shape) else array
+    exported: dict[str, np.ndarray] = {}
+    for name, (path, value) in flat.items():
+        if repeats.get(name) not in flat:
+            array = np.asarray(value)
+            exported[name] = array.T if _is_transposed(path, array.shape) else array
     return exported
