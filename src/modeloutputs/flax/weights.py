@@ -4,6 +4,7 @@ How is said in `files.layouts`. Tensors are copied one by one, and the memory th
 loading takes little more than the parameters.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from ..files.folders import describe_missing_weights
 from ..files.layouts import Stored, from_flax, in_pytorchs_layout
 from ..files.weights import MatchedNames, match_names
 from .libraries import Path as TreePath
-from .libraries import flatten, jnp
+from .libraries import flatten, jax, jnp
 
 __all__ = ["Imported", "Params", "checkpoint_name", "export_params", "import_params", "open_weights"]
 
@@ -145,15 +146,23 @@ def import_params(
             raise CheckpointError(describe_shapes(name, stored, found, expected, is_head=is_head))
         if found != expected:
             mismatched.append(name)
-    places = {name: stored for name, stored in matched.found.items() if name not in mismatched}
+    places = {paths[name]: stored for name, stored in matched.found.items() if name not in mismatched}
+    return Imported(_read(places, source), matched, mismatched)
+
+
+def _read(places: Mapping[TreePath, str], source: Mapping[str, Stored]) -> dict[TreePath, Any]:
+    """Return parameters by path, in the order of `places`, which say under what name each is stored."""
     uses = Counter(places.values())
-    params: dict[TreePath, Any] = {}
-    for name, stored in places.items():
-        params[paths[name]] = _array(paths[name], stored, source[stored])
+    params: dict[TreePath, Any] = dict.fromkeys(places)
+    # The largest first: while one is copied it takes memory twice, which is then less than all will take.
+    for path in sorted(places, key=lambda path: -math.prod(source[places[path]].shape)):
+        stored = places[path]
+        params[path] = _array(path, stored, source[stored])
         uses[stored] -= 1
         if not uses[stored]:
+            params[path].block_until_ready()  # else what is still being copied would be read from the file again
             source[stored].release()
-    return Imported(params, matched, mismatched)
+    return params
 
 
 def _is_transposed(path: TreePath, shape: tuple[int, ...]) -> bool:
@@ -172,8 +181,8 @@ def _array(path: TreePath, name: str, stored: Stored) -> Any:
             f"the checkpoint's {name!r} holds {values.dtype}, not floating point numbers; "
             "quantised checkpoints cannot be loaded"
         )
-    # A copy: JAX would keep the mapping, and a transposed view of it, for a matrix as it is needed here.
-    return jnp.array(values.T if _is_transposed(path, values.shape) else values)
+    # A copy: JAX would keep the mapping of a file. `jnp.array` would copy twice.
+    return jax.device_put(values.T if _is_transposed(path, values.shape) else values, may_alias=False)
 
 
 def export_params(params: Params, names: WeightNames, *, tied: bool) -> dict[str, np.ndarray]:
