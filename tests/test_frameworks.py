@@ -8,7 +8,7 @@ import pytest
 from modeloutputs import MissingDependencyError
 from modeloutputs.frameworks import FRAMEWORKS, Framework
 
-from .support.needs import FRAMEWORK_PARAMS
+from .support.needs import FRAMEWORK_PARAMS, needs_jax
 from .support.processes import run_code
 from .support.spec_checks import PAGE
 
@@ -123,4 +123,21 @@ for folder in ("torch", "tensorflow", "flax"):
         "MissingDependencyError modeloutputs.torch needs PyTorch; install modeloutputs[torch]",
         "MissingDependencyError modeloutputs.tensorflow needs TensorFlow; install modeloutputs[tensorflow]",
         "MissingDependencyError modeloutputs.flax needs JAX; install modeloutputs[flax]",
+    ]
+
+
+@needs_jax
+def test_where_jax_is_and_flax_is_not_a_model_is_one_line_and_outputs_are_there(tmp_path: Path):
+    code = """
+import modeloutputs.flax as there
+print(there.FlaxBaseModelOutput.__name__)
+try:
+    there.FlaxBertModel
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+    assert run_with(without(tmp_path, "flax"), code) == [
+        "FlaxBaseModelOutput",
+        "imported flax",
+        "MissingDependencyError modeloutputs.flax.FlaxBertModel needs Flax; install modeloutputs[flax]",
     ]

@@ -282,4 +282,5 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
             "pretrained": ("FlaxPreTrainedModel",),
             "cache": ("FlaxCache",),
         },
+        needs=("flax", "Flax"),
     )
