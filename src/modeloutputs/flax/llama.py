@@ -1,6 +1,6 @@
 """Llama (Touvron et al., 2023; Llama Team, 2024): a decoder with rotary positions, grouped keys and RMSNorm."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import linen as nn
 from jax import Array
@@ -97,3 +97,4 @@ class FlaxLlamaForCausalLM(FlaxLlamaPreTrainedModel):
     """Predicts each next token; returns FlaxCausalLMOutputWithCrossAttentions."""
 
     module_class = FlaxLlamaForCausalLMModule
+    unties: ClassVar = {("lm_head", "kernel"): ("model", "embed_tokens", "embedding")}

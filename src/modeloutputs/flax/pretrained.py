@@ -53,6 +53,8 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
     weight_names: ClassVar[WeightNames]
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
+    unties: ClassVar[Mapping[TreePath, TreePath]] = {}
+    """Kernels that transformers 4 has whatever `tie_word_embeddings` says, and the tables that they then repeat."""
 
     config: ConfigType
 
@@ -279,9 +281,14 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
                 weights = export_params(tree, self.weight_names, tied=self.config.tie_word_embeddings)
                 write_weights(files, weights, limit)
             else:
-                write_flax_weights(files, {"/".join(path): value for path, value in leaves.items()}, limit)
+                write_flax_weights(files, self._leaves_for_flax(leaves), limit)
             self._save_extras(files)
             files.write_text(CONFIG, written.to_json_string())
+
+    def _leaves_for_flax(self, leaves: Mapping[TreePath, Any]) -> dict[str, Any]:
+        """Return parameters by path as the Flax models of transformers 4 expect them in their files."""
+        tied = {path: leaves[source].T for path, source in self.unties.items() if path not in leaves}
+        return {"/".join(path): value for path, value in {**leaves, **tied}.items()}
 
 
 def _leaves(params: Any) -> dict[TreePath, Any]:
