@@ -266,6 +266,39 @@ def test_of_an_id_only_what_is_needed_is_fetched(
     assert {(asked["name"], asked["revision"]) for asked in stand_in.asked} == {("owner/name", "v2")}
 
 
+@pytest.mark.parametrize(
+    ("files", "fetched"),
+    [
+        (("config.json", "model.safetensors", "flax_model.msgpack"), {"config.json", "model.safetensors"}),
+        (("config.json", "flax_model.msgpack", "pytorch_model.bin"), {"config.json", "flax_model.msgpack"}),
+        (
+            ("flax_model.msgpack.index.json", "flax_model-00001-of-00001.msgpack"),
+            {"flax_model.msgpack.index.json", "flax_model-00001-of-00001.msgpack"},
+        ),
+        (("config.json", "pytorch_model.bin", "tf_model.h5"), {"config.json", "pytorch_model.bin"}),
+    ],
+)
+def test_older_files_are_fetched_in_the_order_asked_for(
+    files: tuple[str, ...], fetched: set[str], hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = Hub(tmp_path / "fetched", *files)
+    monkeypatch.setattr(hub, "snapshot_download", stand_in.snapshot_download)
+    find_checkpoint("owner/name", older=("flax_model*.msgpack", "pytorch_model*.bin"))
+    assert stand_in.fetched() == fetched
+
+
+def test_a_subfolder_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("outer/inner", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "outer" / "out").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "outer" / "in").symlink_to(tmp_path / "outer" / "inner", target_is_directory=True)
+    (tmp_path / "link").symlink_to(tmp_path / "outer", target_is_directory=True)
+    assert find_checkpoint(tmp_path / "outer", subfolder="in").name == "in"
+    assert find_checkpoint(tmp_path / "link", subfolder="inner").name == "inner"
+    with pytest.raises(CheckpointError, match=r"the subfolder 'out' of .* is a link that leads out"):
+        find_checkpoint(tmp_path / "outer", subfolder="out")
+
+
 def test_configurations_and_tokenizers_fetch_no_weights(
     hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,9 @@ from flax import serialization
 from flax.traverse_util import flatten_dict
 
 from modeloutputs import CheckpointNotFoundError
+from modeloutputs.architectures.weights import WeightNames
 from modeloutputs.files.safetensors import write_safetensors
-from modeloutputs.flax.weights import checkpoint_name, open_weights
+from modeloutputs.flax.weights import checkpoint_name, export_params, import_params, open_weights
 
 from .tiny import models
 
@@ -74,3 +75,43 @@ def test_a_folder_without_weights_says_what_it_has(tmp_path: Path):
 )
 def test_names_are_those_of_checkpoints(path: tuple[str, ...], name: str):
     assert checkpoint_name(path) == name
+
+
+def test_tensors_are_read_one_by_one_the_largest_first_and_let_go_of_after_their_last_use():
+    log: list[str] = []
+
+    class Tensor:
+        def __init__(self, name: str, *shape: int) -> None:
+            self.name, self.shape = name, shape
+
+        def numpy(self) -> Any:
+            log.append(f"read {self.name}")
+            return np.full(self.shape, len(self.name), np.float32)
+
+        def release(self) -> None:
+            log.append(f"let go of {self.name}")
+
+    shapes = {"small": (2,), "shared": (4, 2), "other": (4, 2), "large": (9, 3)}
+    wanted = {
+        name: {"kernel": np.empty(shape[::-1])} if len(shape) == 2 else np.empty(shape)
+        for name, shape in shapes.items()
+    }
+    facts = WeightNames(prefix="base", fallbacks={"base.other.weight": "base.shared.weight"})
+    stored = {name if len(shape) == 1 else f"{name}.weight": shape for name, shape in shapes.items() if name != "other"}
+    source = {name: Tensor(name, *shape) for name, shape in stored.items()}
+    imported = import_params(wanted, source, facts, has_base=False, tied=False)
+    assert log == [
+        "read large.weight", "let go of large.weight", "read shared.weight", "read shared.weight",
+        "let go of shared.weight", "read small", "let go of small",
+    ]  # fmt: skip
+    assert {path[0]: value.shape for path, value in imported.params.items()} == {
+        "small": (2,), "shared": (2, 4), "other": (2, 4), "large": (3, 9),
+    }  # fmt: skip
+    assert list(imported.params) == [("small",), ("shared", "kernel"), ("other", "kernel"), ("large", "kernel")]
+
+
+def test_parameters_are_exported_without_a_copy():
+    params = {"a": {"kernel": np.ones((2, 3), np.float32)}, "b": {"scale": np.ones(2, np.float32)}}
+    exported = export_params(params, WeightNames(prefix="base"), tied=False)
+    assert {name: array.shape for name, array in exported.items()} == {"a.weight": (3, 2), "b.weight": (2,)}
+    assert np.shares_memory(exported["a.weight"], params["a"]["kernel"])
