@@ -33,6 +33,8 @@ FlaxCausalLMOutput = FlaxMaskedLMOutput
 
 if TYPE_CHECKING:
     from ..architectures import BartConfig, BertConfig, GPT2Config, LlamaConfig, OpenAIGPTConfig
+    from ..generation.config import GenerationConfig
+    from ..generation.settings import GenerationSettings
     from ..tokenizers import BartTokenizer, BertTokenizer, GPT2Tokenizer, LlamaTokenizer, OpenAIGPTTokenizer
     from .auto import (
         FlaxAutoModel,
@@ -86,6 +88,9 @@ if TYPE_CHECKING:
     )
     from .cache import (
         FlaxCache,
+    )
+    from .generate_output import (
+        FlaxGenerateOutput,
     )
     from .gpt import (
         FlaxOpenAIGPTLMHeadModel,
@@ -170,6 +175,7 @@ __all__ = [
     "FlaxGPT2Model",
     "FlaxGPT2Module",
     "FlaxGPT2PreTrainedModel",
+    "FlaxGenerateOutput",
     "FlaxLlamaForCausalLM",
     "FlaxLlamaForCausalLMModule",
     "FlaxLlamaModel",
@@ -193,6 +199,8 @@ __all__ = [
     "FlaxTokenClassifierOutput",
     "GPT2Config",
     "GPT2Tokenizer",
+    "GenerationConfig",
+    "GenerationSettings",
     "LlamaConfig",
     "LlamaTokenizer",
     "OpenAIGPTConfig",
@@ -205,6 +213,8 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
         __name__,
         {
             ".architectures": ("BartConfig", "BertConfig", "GPT2Config", "LlamaConfig", "OpenAIGPTConfig"),
+            ".generation.config": ("GenerationConfig",),
+            ".generation.settings": ("GenerationSettings",),
             ".tokenizers": ("BartTokenizer", "BertTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "OpenAIGPTTokenizer"),
             "auto": (
                 "FlaxAutoModel",
@@ -279,6 +289,7 @@ if not TYPE_CHECKING:  # to a type checker this would say that every name is the
                 "FlaxLlamaModule",
                 "FlaxLlamaPreTrainedModel",
             ),
+            "generate_output": ("FlaxGenerateOutput",),
             "pretrained": ("FlaxPreTrainedModel",),
             "cache": ("FlaxCache",),
         },
