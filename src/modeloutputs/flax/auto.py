@@ -72,7 +72,7 @@ class _FlaxAuto:
     @classmethod
     def from_config(cls, config: Config, **options: Any) -> Any:
         """Return a new model of a configuration; options are those of the picked class."""
-        return cls._class_of(config.model_type)(config, **options)
+        return cls._class_of(getattr(config, "model_type", None))(config, **options)
 
     @classmethod
     def _class_of(cls, model_type: Any) -> _Class:

@@ -38,7 +38,7 @@ def shift_tokens_right(input_ids: Any, pad_token_id: int | None, decoder_start_t
     Labels of -100 become padding. NumPy arrays give a NumPy array.
 
     Raises:
-        InputError: one of the tokens is None.
+        InputError: one of the tokens is None, or `input_ids` is no array of two axes.
 
     Examples:
         >>> import numpy as np
@@ -49,6 +49,8 @@ def shift_tokens_right(input_ids: Any, pad_token_id: int | None, decoder_start_t
         raise InputError("decoder_start_token_id or pad_token_id is not configured; pass decoder_input_ids")
     import numpy as np
 
+    if getattr(input_ids, "ndim", None) != 2:
+        raise InputError(f"input_ids is a {type(input_ids).__name__}; expected an array (batch, seq)")
     library: Any = np if isinstance(input_ids, np.ndarray) else jnp
     start = library.full_like(input_ids[:, :1], decoder_start_token_id)
     shifted = library.concatenate([start, input_ids[:, :-1]], 1)

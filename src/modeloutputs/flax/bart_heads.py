@@ -284,7 +284,7 @@ class FlaxBartPreTrainedModel(FlaxPreTrainedModel[BartConfig]):
         """
         arrays: Arrays = {
             "decoder_input_ids": decoder_input_ids,
-            "encoder_hidden_states": encoder_outputs[0],
+            "encoder_hidden_states": _states_of(encoder_outputs),
             "encoder_attention_mask": encoder_attention_mask,
             "decoder_attention_mask": decoder_attention_mask,
             "decoder_position_ids": decoder_position_ids,
@@ -308,6 +308,13 @@ class FlaxBartPreTrainedModel(FlaxPreTrainedModel[BartConfig]):
             self._check_tokens(inputs, heads)
         if "decoder_input_ids" in inputs:
             self._check_tokens(inputs, self.config.decoder_attention_heads, "decoder_", room)
+
+
+def _states_of(encoder_outputs: Any) -> Any:
+    """Return the states of an encoder's output, or of a tuple with them in front."""
+    if hasattr(encoder_outputs, "shape") or not hasattr(encoder_outputs, "__getitem__"):
+        raise InputError(f"encoder_outputs is a {type(encoder_outputs).__name__}; expected what encode returned")
+    return encoder_outputs[0]
 
 
 class FlaxBartModel(FlaxBartPreTrainedModel):

@@ -333,7 +333,7 @@ class FlaxBertForCausalLM(FlaxBertPreTrainedModel):
     module_class = FlaxBertForCausalLMModule
 
     def __init__(self, config: BertConfig, *args: Any, **options: Any) -> None:
-        if not config.is_decoder:
+        if not getattr(config, "is_decoder", True):
             raise InputError(
                 "FlaxBertForCausalLM needs config.is_decoder=True: an encoder sees the token it is to predict"
             )

@@ -61,6 +61,8 @@ class CacheLayout(NamedTuple):
     """Of each layer's attention to an encoder, or empty."""
     filled: Path
     """Of the number of filled positions."""
+    sizes: tuple[int, ...]
+    """Heads of the keys, and their width."""
 
     @classmethod
     def of(cls, collection: Any) -> "CacheLayout":
@@ -71,7 +73,9 @@ class CacheLayout(NamedTuple):
             return sorted((path[:-1] for path in paths if path[-1] == name), key=_layer)
 
         (index,) = (path for path in paths if path[-1] == "cache_index")
-        return cls(blocks("cached_key"), blocks("cross_key"), index)
+        own = blocks("cached_key")
+        sizes = tuple(flatten(collection)[*own[0], "cached_key"].shape[2:])
+        return cls(own, blocks("cross_key"), index, sizes)
 
     def to_collection(self, past: Any) -> Any:
         """Return the collection of a cache of any form.

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
+from flax.errors import FlaxError
+
 from ..architectures.checks import check_ids, check_length, check_position_ids
 from ..errors import InputError
 from .cache import CacheLayout, FlaxCache
@@ -11,6 +13,16 @@ from .calls import Arrays
 from .inputs import as_array, can_compile, check_mask, facts, hides_nothing
 from .libraries import flatten, jax, jnp
 from .outputs import FlaxBaseModelOutputWithPast
+from .refusals import (
+    check_count,
+    check_encoder,
+    check_filled,
+    check_head_mask,
+    check_key,
+    check_past,
+    check_present,
+    describe_params,
+)
 
 __all__ = ["CompiledCalls"]
 
@@ -30,6 +42,7 @@ class CompiledCalls:
     module: Any
     module_class: ClassVar[Any]
     key: Any
+    params_shape_tree: Any
     _compiled: dict[Any, Callable[..., Any]]
 
     @property
@@ -67,11 +80,11 @@ class CompiledCalls:
             InputError: an input that the model has no use for, or of wrong shape, dtype or range.
         """
         config: Any = self.config
-        if train and dropout_rng is None:
-            raise InputError("train=True applies dropout, which needs a random key; pass dropout_rng=")
+        if train:
+            _check_dropout(dropout_rng)
         inputs = {name: as_array(name, value) for name, value in arrays.items() if value is not None}
-        room = None if past is None else self._room(past)
-        self._check(inputs, room)
+        check_present(inputs, next(name for name in arrays if name.endswith("input_ids")))
+        self._check(inputs, None if past is None else self._room(past, inputs))
         inputs = {name: value for name, value in inputs.items() if not hides_nothing(name, value)}
         static = {
             **{name: _frozen(getattr(config, name) if value is None else value) for name, value in flags.items()},
@@ -83,7 +96,10 @@ class CompiledCalls:
         rng = dropout_rng if train else None
         compiles = self.jit_calls and can_compile(params, inputs, rng, past)
         run = self._compiled_call(static) if compiles else self._plain(static)
-        return run(params, inputs, rng, past)
+        try:
+            return run(params, inputs, rng, past)
+        except FlaxError as error:  # the module does not fit the parameters
+            raise InputError(describe_params(params, self.params_shape_tree, error)) from None
 
     def _plain(self, static: Mapping[str, Any]) -> Callable[..., Any]:
         return_dict = static["return_dict"]
@@ -134,8 +150,10 @@ class CompiledCalls:
         """Return an empty cache with room for `max_length` positions, to pass as `past_key_values`.
 
         Raises:
-            InputError: the model keeps no cache.
+            InputError: the model keeps no cache, or a size is no number from 1.
         """
+        check_count("batch_size", batch_size)
+        check_count("max_length", max_length)
         return self._cache_of(self.empty_collection(batch_size, max_length))
 
     def empty_collection(self, rows: int, room: int) -> Any:
@@ -151,16 +169,23 @@ class CompiledCalls:
         output_class = getattr(self.module_class, "output_class", None)
         return output_class is FlaxBaseModelOutputWithPast
 
-    def _room(self, past: Any) -> int:
+    def _room(self, past: Any, inputs: Arrays) -> int:
         """Return for how many positions a cache has room.
 
         Raises:
-            InputError: it is not a cache, or another model's.
+            InputError: it is not a cache, another model's, or not for this call's tokens.
         """
-        if isinstance(past, FlaxCache):
-            return past[0][0].shape[2]
         layout = self.cache_layout
-        return flatten(layout.to_collection(past))[*layout.blocks[0], "cached_key"].shape[1]
+        if isinstance(past, FlaxCache):
+            rows, heads, room, width = past[0][0].shape
+            shape, filled = (rows, room, heads, width), past.cache_index
+        else:
+            flat = flatten(layout.to_collection(past))
+            shape, filled = tuple(flat[*layout.blocks[0], "cached_key"].shape), flat[layout.filled]
+        ids = inputs["decoder_input_ids"] if "decoder_input_ids" in inputs else inputs["input_ids"]
+        check_past(shape, ids.shape[0], layout.sizes)
+        check_filled(filled, ids.shape[-1], shape[1])
+        return shape[1]
 
     def _check(self, inputs: Arrays, room: int | None = None) -> None:
         """Refuse inputs that the module would fail on, or answer with NaN.
@@ -174,6 +199,7 @@ class CompiledCalls:
         ids = inputs["input_ids"]
         if "token_type_ids" in inputs:
             check_ids(facts(inputs["token_type_ids"]), config.type_vocab_size, "token_type_ids", tuple(ids.shape))
+        check_head_mask(inputs, config.num_hidden_layers, config.num_attention_heads)
         for name in ("encoder_hidden_states", "encoder_attention_mask"):
             if name in inputs and not config.add_cross_attention:
                 raise InputError(
@@ -191,11 +217,18 @@ class CompiledCalls:
         ids = facts(inputs[f"{prefix}input_ids"])
         check_ids(ids, config.vocab_size, f"{prefix}input_ids")
         rows, length = ids.shape
+        check_encoder(inputs, config.hidden_size, rows)
         check_length(length, 0, self._position_limit if room is None else room)
         if f"{prefix}position_ids" in inputs:
             check_position_ids(facts(inputs[f"{prefix}position_ids"]), self._position_limit, rows, length)
         if f"{prefix}attention_mask" in inputs:
             check_mask(inputs[f"{prefix}attention_mask"], rows, length, heads, room)
+
+
+def _check_dropout(key: Any) -> None:
+    if key is None:
+        raise InputError("train=True applies dropout, which needs a random key; pass dropout_rng=")
+    check_key("dropout_rng", key)
 
 
 def _zeros(leaf: Any) -> Any:

@@ -70,7 +70,7 @@ def as_array(name: str, value: Any) -> Any:
     Raises:
         InputError: it is no array.
     """
-    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+    if not isinstance(value, (*_ARRAYS, np.generic)):
         advice = ' (tokenizer(..., return_tensors="np"))' if name == "input_ids" else ""
         raise InputError(f"{name} is a {type(value).__name__}, not an array; pass a NumPy or JAX array{advice}")
     if name in _INDICES and isinstance(value, np.ndarray):

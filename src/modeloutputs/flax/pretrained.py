@@ -13,7 +13,7 @@ from flax.core import FrozenDict, freeze
 from ..architectures import Config
 from ..architectures.weights import WeightNames, check_layers
 from ..arrays.dtypes import dtype_name
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, first_line
 from ..files.checkpoints import SAFETENSORS_INDEX
 from ..files.flax_msgpack import MSGPACK_INDEX, stale_flax_weights, write_flax_weights
 from ..files.folders import CONFIG
@@ -23,6 +23,7 @@ from .generation import FlaxGenerationMixin
 from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
 from .loading import check_options, open_folder, report, resolve_settings, saving_keywords
+from .refusals import check_key, leaves_of, naming_unknown
 from .weights import export_params, import_params, open_weights
 
 __all__ = ["ConfigType", "FlaxPreTrainedModel"]
@@ -74,8 +75,10 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         self, config: ConfigType, input_shape: tuple[int, ...], seed: int, dtype: Any, options: Mapping[str, Any]
     ) -> None:
         check_options(type(self), self.config_class, options)
+        if not isinstance(input_shape, (tuple, list)) or len(input_shape) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"input_shape is {input_shape!r:.60}; expected (batch, seq)")
         config.revalidate()
-        self.config, self.input_shape, self.key = config, input_shape, jax.random.PRNGKey(seed)
+        self.config, self.input_shape, self.key = config, input_shape, _key(seed)
         self.dtype: Any = _floating(dtype)
         config.mark_built(type(self).__name__)  # compiled calls would not see it change
         self._options: dict[str, Any] = dict(options)
@@ -87,6 +90,13 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
     def _set_module(self) -> None:
         self.module = self.module_class(config=self.config, dtype=self.dtype, **self._options)  # pyright: ignore
         self._compiled = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("__call__", "encode", "decode"):
+            if name in vars(cls):
+                title = cls.__name__ if name == "__call__" else f"{cls.__name__}.{name}"
+                setattr(cls, name, naming_unknown(vars(cls)[name], title))
 
     # -- parameters ---------------------------------------------------------------------------------------------------
 
@@ -105,7 +115,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
 
     @params.setter
     def params(self, params: Any) -> None:
-        missing = self.required_params - set(_leaves(params))
+        missing = self.required_params - set(leaves_of(params))
         if missing:
             raise InputError(
                 f"params lacks {len(missing)} parameters: {', '.join('/'.join(p) for p in sorted(missing)[:4])}"
@@ -135,7 +145,8 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         Returns:
             a nested dict, or a FrozenDict where `params` is one.
         """
-        given = {} if params is None else _leaves(params)
+        check_key("rng", rng)
+        given = {} if params is None else leaves_of(params)
         merged = {path: value for path, value in given.items() if path in self.required_params}
         if self.required_params - set(given):
 
@@ -270,7 +281,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         saving_keywords(keywords)
         limit = parse_size(max_shard_size)
         tree = self.params if params is None else params
-        leaves = _leaves(tree)
+        leaves = leaves_of(tree)
         name = type(self).__name__.removeprefix("Flax")
         dtypes = (dtype_name(value.dtype) for value in leaves.values() if jnp.issubdtype(value.dtype, jnp.floating))
         other = {**self.config.other, "architectures": [name]}
@@ -291,15 +302,11 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         return {"/".join(path): value for path, value in {**leaves, **tied}.items()}
 
 
-def _leaves(params: Any) -> dict[TreePath, Any]:
-    """Return parameters by path.
-
-    Raises:
-        InputError: they are no nested dict.
-    """
-    if not isinstance(params, Mapping):
-        raise InputError(f"params is a {type(params).__name__}; expected a nested dict of arrays, like model.params")
-    return flatten(params)
+def _key(seed: Any) -> Any:
+    try:
+        return jax.random.PRNGKey(seed)
+    except TypeError:
+        raise InputError(f"seed is {seed!r:.60}; expected an integer") from None
 
 
 def _floating(dtype: Any) -> Any:
@@ -321,4 +328,9 @@ def _cast(params: Any, dtype: Any, mask: Any) -> Any:
     def cast_one(value: Any, chosen: Any = True) -> Any:
         return value.astype(dtype) if chosen and jnp.issubdtype(value.dtype, jnp.floating) else value
 
-    return jax.tree.map(cast_one, params) if mask is None else jax.tree.map(cast_one, params, mask)
+    if mask is None:
+        return jax.tree.map(cast_one, params)
+    try:
+        return jax.tree.map(cast_one, params, mask)
+    except ValueError as error:
+        raise InputError(f"mask is no tree like params: {first_line(error)}") from None
