@@ -23,7 +23,7 @@ from .generation import FlaxGenerationMixin
 from .libraries import Path as TreePath
 from .libraries import flatten, jax, jnp, unflatten
 from .loading import check_options, open_folder, report, resolve_settings, saving_keywords
-from .refusals import check_key, leaves_of, naming_unknown
+from .refusals import check_key, describe_missing, leaves_of, naming_unknown
 from .weights import export_params, import_params, open_weights
 
 __all__ = ["ConfigType", "FlaxPreTrainedModel"]
@@ -95,8 +95,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
         super().__init_subclass__(**options)
         for name in ("__call__", "encode", "decode"):
             if name in vars(cls):
-                title = cls.__name__ if name == "__call__" else f"{cls.__name__}.{name}"
-                setattr(cls, name, naming_unknown(vars(cls)[name], title))
+                setattr(cls, name, naming_unknown(vars(cls)[name]))
 
     # -- parameters ---------------------------------------------------------------------------------------------------
 
@@ -117,9 +116,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
     def params(self, params: Any) -> None:
         missing = self.required_params - set(leaves_of(params))
         if missing:
-            raise InputError(
-                f"params lacks {len(missing)} parameters: {', '.join('/'.join(p) for p in sorted(missing)[:4])}"
-            )
+            raise InputError(describe_missing(missing))
         self._params = params
 
     def _new_params(self, key: Any, input_shape: tuple[int, ...]) -> Any:

@@ -5,7 +5,7 @@ Values are looked at where they are known; shapes and dtypes are known in a trac
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -25,26 +25,23 @@ __all__ = [
     "check_key",
     "check_past",
     "check_present",
+    "describe_missing",
     "describe_params",
     "leaves_of",
     "naming_unknown",
 ]
 
 
-def naming_unknown(call: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Return a method that refuses keywords which it does not know by naming the nearest that it does.
-
-    Args:
-        call: the method.
-        name: what the error calls it.
-    """
+def naming_unknown(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that refuses keywords which it does not know by naming the nearest that it does."""
+    method = "" if call.__name__ == "__call__" else f".{call.__name__}"
     known = list(inspect.signature(call).parameters)[1:]
 
     @functools.wraps(call)
     def checked(model: Any, *args: Any, **keywords: Any) -> Any:
         for keyword in keywords:
             if keyword not in known:
-                raise UsageError(f"{name}() takes no {keyword}{_advice(keyword, known)}")
+                raise UsageError(f"{type(model).__name__}{method}() takes no {keyword}{_advice(keyword, known)}")
         return call(model, *args, **keywords)
 
     return checked
@@ -178,6 +175,12 @@ def leaves_of(params: Any) -> dict[Path, Any]:
     return flatten(params)
 
 
+def describe_missing(paths: Iterable[Path]) -> str:
+    """Return the message for parameters that lack some."""
+    names = ["/".join(path) for path in sorted(paths)]
+    return f"params lacks {len(names)} parameters: {', '.join(names[:4])}; model.init_weights fills what is missing"
+
+
 def describe_params(params: Any, wanted: Any, error: FlaxError) -> str:
     """Return what is wrong with parameters that a module failed on: which are missing, or of another shape.
 
@@ -187,11 +190,11 @@ def describe_params(params: Any, wanted: Any, error: FlaxError) -> str:
         error: what Flax said, for other faults.
     """
     given, needed = leaves_of(params), flatten(wanted)
-    missing = sorted(path for path in needed if path not in given)
+    missing = [path for path in needed if path not in given]
     if missing and set(cast("Mapping[str, Any]", params)) == {"params"}:
         return "params holds one entry, 'params'; pass what is in it, params['params']"
     if missing:
-        return f"params lacks {len(missing)} parameters: {', '.join('/'.join(path) for path in missing[:4])}"
+        return describe_missing(missing)
     for path, leaf in needed.items():
         shape = getattr(given[path], "shape", leaf.shape)
         if tuple(shape) != tuple(leaf.shape):
