@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import Array
 
 from ..architectures.layers import AttentionPaths
+from .dropout import Dropout
 from .layers import Layout, leaf
 from .libraries import jax, jnp
 
@@ -107,9 +108,11 @@ def positions_from_mask(mask: Array | None, start: Array | int, length: int) -> 
     """
     if mask is None or mask.ndim != 2:
         return None
-    seen = mask != 0
-    trailing = jnp.cumsum(seen[:, ::-1], -1)[:, ::-1] == 0
-    counted = jnp.maximum(jnp.cumsum(seen | trailing, -1, dtype=jnp.int32) - 1, 0)
+    seen, order = mask != 0, jnp.arange(mask.shape[1])
+    trailing = order > jnp.where(seen, order, -1).max(-1, keepdims=True)
+    # One comparison of all pairs is a single loop once compiled, where a running sum is dozens of small ones.
+    filled = (seen | trailing)[:, None] & (order <= order[:, None])
+    counted = jnp.maximum(filled.sum(-1, dtype=jnp.int32) - 1, 0)
     places = jnp.reshape(jnp.asarray(start), (-1, 1)) + jnp.arange(length)
     return jnp.take_along_axis(counted, jnp.broadcast_to(places, (mask.shape[0], length)), 1)
 
@@ -208,7 +211,7 @@ class Attention(nn.Module):
         if self.projects:
             output = self.layout.linear(settings.hidden_size, bias=settings.attention_bias)
             setattr(self, leaf(self.paths.output), output)
-        self.attention_dropout = nn.Dropout(settings.attention_dropout)
+        self.attention_dropout = Dropout(settings.attention_dropout)
 
     def _projections(self) -> list[tuple[str, int]]:
         """Return the names of the projections of query, key and value, and the heads of each."""

@@ -15,6 +15,7 @@ from ..architectures.layers import LayerSettings
 from ..architectures.selection import LayerSelection
 from ..errors import InputError
 from .calls import StackCall, as_requested
+from .dropout import Dropout
 from .layers import Layout
 from .libraries import jnp
 from .outputs import (
@@ -75,7 +76,7 @@ class _BartStack(nn.Module):
         self.embed_positions = layout.embedding(config.max_position_embeddings + UNUSED_POSITIONS)
         self.layers = Stack(layout, LAYER_PATHS, self.count(), remat=self.gradient_checkpointing)
         self.layernorm_embedding = layout.norm()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def settings(self) -> LayerSettings:
         """Return the settings of the layers."""

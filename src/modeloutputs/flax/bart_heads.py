@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..output import ModelOutput
 from .bart import FlaxBartModule, bart_layout, joined
 from .calls import Arrays, as_requested, state_at
+from .dropout import Dropout
 from .inputs import has_values
 from .layers import Layout
 from .libraries import initializers, jnp
@@ -153,7 +154,7 @@ class FlaxBartClassificationHead(nn.Module):
         """Make the layers."""
         layout = bart_layout(self.config, self.dtype)
         self.dense, self.out_proj = layout.linear(self.config.d_model), layout.linear(self.config.num_labels)
-        self.dropout = nn.Dropout(self.config.classifier_dropout)
+        self.dropout = Dropout(self.config.classifier_dropout)
 
     def __call__(self, hidden: Array, deterministic: bool) -> Array:
         """Map (B, hidden) to (B, labels)."""

@@ -11,6 +11,7 @@ from ..architectures.layers import LayerPaths
 from ..architectures.selection import LayerSelection
 from .attention import Attention, AttentionContext, CallFlags, CrossAttention
 from .calls import Arrays, StackCall, as_requested, first_rows
+from .dropout import Dropout
 from .layers import Layout, activation
 from .libraries import jnp
 from .outputs import FlaxBaseModelOutputWithPooling
@@ -41,7 +42,7 @@ class FlaxBertEmbeddings(nn.Module):
         self.position_embeddings = layout.embedding(config.max_position_embeddings)
         self.token_type_embeddings = layout.embedding(config.type_vocab_size)
         self.LayerNorm = layout.norm()
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def __call__(self, input_ids: Array, token_type_ids: Array, position_ids: Array, deterministic: bool) -> Array:
         """Embed (B, S) tokens into (B, S, hidden)."""
@@ -59,7 +60,7 @@ class FlaxBertSelfOutput(nn.Module):
         """Make the linear layer and the normalisation."""
         settings = self.layout.settings
         self.dense, self.LayerNorm = self.layout.linear(settings.hidden_size), self.layout.norm()
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def __call__(self, states: Array, residual: Array, deterministic: bool = True) -> Array:
         """Map (B, S, inputs) and the block's input (B, S, hidden) to (B, S, hidden)."""

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..output import ModelOutput
 from .bert import FlaxBertModule, FlaxBertPreTrainedModel, bert_layout
 from .calls import Arrays, as_requested, state_at
+from .dropout import Dropout
 from .layers import activation
 from .libraries import initializers, jnp
 from .outputs import (
@@ -228,7 +229,7 @@ class _BertClassifierModule(_BertHeadModule):
         """Make the classifier."""
         config = self.config
         rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
-        self.dropout = nn.Dropout(rate)
+        self.dropout = Dropout(rate)
         self.classifier = bert_layout(config, self.dtype).linear(self.count)
 
     @property

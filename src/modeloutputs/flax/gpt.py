@@ -8,6 +8,7 @@ from jax import Array
 from ..architectures import OpenAIGPTConfig
 from ..architectures.gpt import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from .decoders import CausalLMModule, DecoderModule, FlaxDecoderModel
+from .dropout import Dropout
 from .layers import Layout
 from .outputs import FlaxBaseModelOutput, FlaxMaskedLMOutput
 
@@ -35,7 +36,7 @@ class FlaxOpenAIGPTModule(DecoderModule):
         """Make the tables of tokens and positions."""
         self.tokens_embed = layout.embedding(self.config.vocab_size)
         self.positions_embed = layout.embedding(self.config.n_positions)
-        self.drop = nn.Dropout(self.config.embd_pdrop)
+        self.drop = Dropout(self.config.embd_pdrop)
 
     def embed(self, input_ids: Array, positions: Array, deterministic: bool) -> Array:
         """Embed tokens (B, S) at positions (B, S) into (B, S, hidden)."""

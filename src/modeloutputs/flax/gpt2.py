@@ -9,6 +9,7 @@ from ..architectures import GPT2Config
 from ..architectures.gpt2 import LAYER_PATHS, WEIGHT_NAMES, layer_settings
 from .calls import Arrays
 from .decoders import CausalLMModule, DecoderModule, LastTokenModule
+from .dropout import Dropout
 from .layers import Layout
 from .outputs import (
     FlaxBaseModelOutputWithPastAndCrossAttentions,
@@ -42,7 +43,7 @@ class FlaxGPT2Module(DecoderModule):
     def add_embeddings(self, layout: Layout) -> None:
         """Make the tables of tokens and positions."""
         self.wte, self.wpe = layout.embedding(self.config.vocab_size), layout.embedding(self.config.n_positions)
-        self.drop = nn.Dropout(self.config.embd_pdrop)
+        self.drop = Dropout(self.config.embd_pdrop)
 
     def embed(self, input_ids: Array, positions: Array, deterministic: bool) -> Array:
         """Embed tokens (B, S) at positions (B, S) into (B, S, hidden)."""

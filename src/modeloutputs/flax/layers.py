@@ -11,6 +11,7 @@ from jax import Array
 from ..architectures.layers import FeedForwardPaths, LayerSettings
 from ..architectures.setting_checks import shown
 from ..errors import InputError, nearest
+from .dropout import Dropout
 from .libraries import initializers, jax, jnp
 
 __all__ = [
@@ -166,7 +167,7 @@ def add_feed_forward(module: nn.Module, layout: Layout, paths: FeedForwardPaths)
         if path is not None:
             setattr(module, leaf(path), layout.linear(settings.intermediate_size, bias=settings.feed_forward_bias))
     setattr(module, leaf(paths.down), layout.linear(settings.hidden_size, bias=settings.feed_forward_bias))
-    module.activation_dropout = nn.Dropout(settings.activation_dropout)  # pyright: ignore[reportAttributeAccessIssue]
+    module.activation_dropout = Dropout(settings.activation_dropout)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def feed_forward(

@@ -9,6 +9,7 @@ from jax import Array
 from ..architectures.layers import AttentionPaths, LayerPaths
 from ..output import ModelOutput
 from .attention import Attention, AttentionContext, CallFlags, CrossAttention
+from .dropout import Dropout
 from .layers import FeedForward, Layout, add_feed_forward, feed_forward
 from .libraries import remat
 
@@ -73,7 +74,7 @@ class Layer(nn.Module):
         else:  # the block's layers are this layer's own
             add_feed_forward(self, self.layout, paths.feed_forward)
         setattr(self, paths.feed_forward.norm, self.layout.norm())
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def _add_attention(self, kind: type[Attention], paths: AttentionPaths) -> None:
         setattr(self, paths.block, kind(self.layout, paths, self.index))
