@@ -244,7 +244,8 @@ class Attention(nn.Module):
         start = context.start
         key, value = self._append(key, value, start, flags.init_cache)
         places = None
-        if self.layout.settings.causal and (start is not None or query.shape[2] > 1):
+        # Not `> 1`, which is undecided for the symbolic lengths of `jax.export`.
+        if self.layout.settings.causal and (start is not None or query.shape[2] != 1):
             first = jnp.zeros((1,), jnp.int32) if start is None else start
             places = jnp.reshape(first, (-1, 1)) + jnp.arange(query.shape[2], dtype=jnp.int32)
         bias = bias_of(context.mask, places, key.shape[2], query.dtype)

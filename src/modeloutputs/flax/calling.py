@@ -218,7 +218,8 @@ class CompiledCalls:
         check_ids(ids, config.vocab_size, f"{prefix}input_ids")
         rows, length = ids.shape
         check_encoder(inputs, config.hidden_size, rows)
-        check_length(length, 0, self._position_limit if room is None else room)
+        if type(length) is int:  # a symbolic one of `jax.export` may be any
+            check_length(length, 0, self._position_limit if room is None else room)
         if f"{prefix}position_ids" in inputs:
             check_position_ids(facts(inputs[f"{prefix}position_ids"]), self._position_limit, rows, length)
         if f"{prefix}attention_mask" in inputs:
