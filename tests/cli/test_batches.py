@@ -1,14 +1,17 @@
 """Batches of bounded size, and their outputs joined in the order of the texts."""
 
-import pytest
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import Float
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+from modeloutputs import ModelOutput
+from modeloutputs.cli.batches import cut_positions, group_by_length, join_batches
 
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 
-from modeloutputs.cli.batches import group_by_length, join_batches  # noqa: E402
-from modeloutputs.torch import TokenClassifierOutput  # noqa: E402
+class Scores(ModelOutput):
+    logits: Float[np.ndarray, "batch seq labels"] | None = None
+    attentions: tuple[Float[np.ndarray, "batch heads seq seq"], ...] | None = None
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30), st.integers(1, 60))
@@ -21,20 +24,17 @@ def test_batches_hold_each_text_once_and_no_more_tokens_than_allowed(lengths: li
     assert len(groups) == 1 or longest == sorted(lengths, reverse=True)
 
 
-def parts(device: str) -> list[TokenClassifierOutput]:
-    """Texts 2 and 0 of three tokens, then text 1 of two."""
-    first = torch.arange(12.0).view(2, 3, 2)
-    second = 100 + torch.arange(4.0).view(1, 2, 2)
-    return [TokenClassifierOutput(logits=value.to(device)) for value in (first, second)]
-
-
 def test_rows_come_in_the_order_of_the_texts():
-    joined = join_batches(parts("cpu"), [[2, 0], [1]])
+    first, second = np.arange(12.0).reshape(2, 3, 2), 100 + np.arange(4.0).reshape(1, 2, 2)
+    # Texts 2 and 0 of three tokens, then text 1 of two.
+    joined = join_batches([Scores(logits=first), Scores(logits=second)], [[2, 0], [1]])
     expected = [[[6, 7], [8, 9], [10, 11]], [[100, 101], [102, 103], [0, 0]], [[0, 1], [2, 3], [4, 5]]]
     assert joined["logits"].tolist() == expected
 
 
-def test_shapes_alone_are_joined_without_memory():
-    joined = join_batches(parts("meta"), [[2, 0], [1]])["logits"]
-    assert (joined.shape, joined.dtype, joined.device.type) == ((3, 3, 2), torch.float32, "cpu")
-    assert joined.untyped_storage().nbytes() == 4
+def test_positions_are_cut_along_all_their_axes():
+    rng = np.random.default_rng(0)
+    logits, weights = rng.random((2, 5, 3)), rng.random((2, 4, 5, 5))
+    cut = cut_positions(Scores(logits=logits, attentions=(weights,)), 2)
+    np.testing.assert_array_equal(cut["logits"], logits[:, :2])
+    np.testing.assert_array_equal(cut["attentions"][0], weights[:, :, :2, :2])

@@ -276,14 +276,6 @@ def test_settings_are_refused_before_weights_are_read(gpt2: str, generate: Call,
     assert generate("--model", gpt2, "--prompt", "a", "--num-beams", "0").status == 1
 
 
-def test_a_model_without_pytorch(generate: Call, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "modeloutputs.cli.session", None)
-    monkeypatch.delattr(sys.modules["modeloutputs.cli"], "session", raising=False)
-    done = generate("--model", "anything", "--prompt", "a")
-    assert done.status == 1
-    assert done.err.startswith("error: running a model needs modeloutputs[torch]")
-
-
 @pytest.mark.parametrize("after", [0, 3])
 def test_ctrl_c_ends_the_line_and_says_nothing(gpt2: str, generate: Call, monkeypatch: pytest.MonkeyPatch, after: int):
     calls: list[int] = []
@@ -306,6 +298,6 @@ def test_help_names_every_option():
     shown = CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "200"}).stdout
     for name in (
         "model", "prompt", "file", "max-new-tokens", "num-beams", "do-sample", "temperature", "top-k", "top-p",
-        "min-p", "repetition-penalty", "length-penalty", "seed", "stop", "json",
+        "min-p", "repetition-penalty", "length-penalty", "seed", "stop", "json", "framework",
     ):  # fmt: skip
         assert f"--{name}" in shown

@@ -1,12 +1,11 @@
 """Labels of `run`: names, indices, numbers."""
 
+import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-from modeloutputs import InputError  # noqa: E402
-from modeloutputs.cli.labels import read_labels  # noqa: E402
-from modeloutputs.torch import BertConfig  # noqa: E402
+from modeloutputs import InputError
+from modeloutputs.architectures import BertConfig
+from modeloutputs.cli.labels import read_labels
 
 STARS = BertConfig(id2label={0: "1", 1: "2", 2: "many"})
 TASK = "sequence-classification"
@@ -15,7 +14,7 @@ TASK = "sequence-classification"
 def read(labels: list[str], config: BertConfig = STARS, task: str = TASK) -> list[float]:
     found = read_labels(task, labels, config, len(labels))
     assert found is not None
-    assert found.dtype == (torch.float32 if isinstance(found.tolist()[0], float) else torch.int64)
+    assert found.dtype == (np.float32 if isinstance(found.tolist()[0], float) else np.int64)
     return found.tolist()
 
 
@@ -27,6 +26,7 @@ def test_numbers_are_for_regression():
     one = BertConfig(num_labels=1)
     assert read(["2", "-1e-3"], one) == [2.0, pytest.approx(-0.001)]
     assert read(["2.5"]) == [2.5]
+    assert read(["good", "2.5"], BertConfig(id2label={0: "bad", 1: "good"})) == [1.0, 2.5]
 
 
 def test_the_second_sentence_and_choices_have_indices():

@@ -93,7 +93,7 @@ def test_without_a_file_to_save_only_shapes_are_kept(
 ):
     _, whole = run_texts(call, bert, tmp_path)
     monkeypatch.setattr(tasks, "MOST_TOKENS", 24)
-    output, lines = tasks.run_task(str(bert), tasks.Asked("features", TEXTS, keep_values=False))
+    output, lines, _ = tasks.run_task(str(bert), tasks.Asked("features", TEXTS, keep_values=False))
     assert {name: value.shape for name, value in output.items()} == {name: value.shape for name, value in whole.items()}
     assert sum(value.untyped_storage().nbytes() for value in output.values()) == 4 * len(output)
     assert [line.partition(":")[0] for line in lines] == [tasks.predictions.quote(text) for text in TEXTS]
@@ -103,15 +103,15 @@ def test_without_a_file_to_save_only_shapes_are_kept(
 def test_every_task_runs_in_batches(call: Call, bert: Path, task: str, monkeypatch: pytest.MonkeyPatch):
     asked = tasks.Asked(task, [f"{text} [MASK]" for text in TEXTS])
     monkeypatch.setattr(tasks, "MOST_TOKENS", 100)
-    whole, lines = tasks.run_task(str(bert), asked)
+    whole, lines, _ = tasks.run_task(str(bert), asked)
     monkeypatch.setattr(tasks, "MOST_TOKENS", 16)
-    output, batched = tasks.run_task(str(bert), asked)
+    output, batched, _ = tasks.run_task(str(bert), asked)
     assert batched == lines
     assert output["logits"].shape == whole["logits"].shape
 
 
 def test_an_id_that_is_no_token_is_shown_as_one(bert: Path):
-    _, (line,) = tasks.run_task(str(bert), tasks.Asked("masked-lm", ["a [MASK]"]))
+    _, (line,), _ = tasks.run_task(str(bert), tasks.Asked("masked-lm", ["a [MASK]"]))
     shown = {part.split(" (")[0] for part in line.partition(": ")[2].split(", ")}
     assert len(shown) == 5
     assert shown <= {*WORDS, "id 10", "id 11"}

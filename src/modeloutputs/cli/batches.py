@@ -3,15 +3,15 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from ..ops.concat import concat
+from ..ops.mapping import FlatOutputs
 from ..ops.rows import select
 from ..output import ModelOutput
 
-__all__ = ["MOST_TOKENS", "group_by_length", "join_batches", "with_progress"]
+__all__ = ["MOST_TOKENS", "cut_positions", "group_by_length", "join_batches", "with_progress"]
 
 MOST_TOKENS = 4096
 """In a batch, padding included: the states of a layer of width 768 take 12 MB, the scores of 30,000 words 500 MB."""
@@ -43,20 +43,29 @@ def group_by_length(lengths: Sequence[int], most_tokens: int = MOST_TOKENS) -> l
 def join_batches(outputs: Sequence[ModelOutput], groups: Sequence[Sequence[int]]) -> ModelOutput:
     """Join the outputs of batches, which have no losses, into one with its rows in the order of the texts.
 
-    Outputs of tensors without memory (device "meta") give one whose tensors have all but their values.
-
     Args:
         outputs: of the batches.
         groups: the index of the text in each row of each.
     """
     joined = outputs[0] if len(outputs) == 1 else concat(outputs)
-    if any(value.is_meta for value in joined.to_flat_dict().values()):
-        return joined.map(lambda tensor: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape))
     order = [index for group in groups for index in group]
     if order == sorted(order):
         return joined
     places = {index: row for row, index in enumerate(order)}
     return select(joined, [places[index] for index in range(len(places))])
+
+
+def cut_positions(output: ModelOutput, length: int) -> ModelOutput:
+    """Return the first positions of an output's texts; it holds no cache.
+
+    Args:
+        output: its axes of positions are named `seq`.
+        length: how many positions to keep.
+    """
+    kept = {"seq": slice(0, length)}
+    return FlatOutputs([output]).map(
+        lambda leaf: leaf.backend.slice_axes(leaf.array, tuple(kept.get(name, slice(None)) for name in leaf.axes))
+    )
 
 
 @contextmanager

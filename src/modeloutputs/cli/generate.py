@@ -1,12 +1,12 @@
 """`modeloutputs generate`: continues prompts; the text of a single prompt is streamed."""
 
-from types import ModuleType
 from typing import Annotated
 
 import typer
 
-from ..errors import InputError, MissingDependencyError
+from ..errors import InputError
 from .texts import read_lines
+from .wings import FrameworkName
 
 __all__ = ["generate"]
 
@@ -46,6 +46,9 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="With --do-sample: the same seed gives the same text.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop after this text; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    framework: Annotated[
+        FrameworkName, typer.Option(help="What the model runs in. Seeds draw other texts in another.")
+    ] = FrameworkName.TORCH,
 ) -> None:
     """Print prompts with their continuations; that of a single prompt is streamed.
 
@@ -66,18 +69,12 @@ def generate(
     given = {name: value for name, value in options.items() if value is not None}
     try:
         prompts = _read_prompts(prompt or [], file)
-        _import_session().generate_text(model, prompts, given, seed, as_json=as_json)
+        from .session import generate_text  # slow to import
+
+        generate_text(model, prompts, given, seed, framework=framework, as_json=as_json)
     except KeyboardInterrupt:
         typer.echo()  # or the shell's prompt would follow half a line
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _import_session() -> ModuleType:
-    try:
-        from . import session
-    except ImportError as error:
-        raise MissingDependencyError(f"running a model needs modeloutputs[torch] ({error})") from None
-    return session
 
 
 def _read_prompts(prompts: list[str], file: str | None) -> list[str]:

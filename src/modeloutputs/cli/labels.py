@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ..architectures import BertConfig
 from ..errors import InputError
@@ -12,8 +11,8 @@ from ..errors import InputError
 __all__ = ["read_labels"]
 
 
-def read_labels(task: str, labels: Sequence[str], config: BertConfig, texts: int) -> Tensor | None:
-    """Return the labels of all texts, (texts,), int64 or, for regression, float32; None if there are none.
+def read_labels(task: str, labels: Sequence[str], config: BertConfig, texts: int) -> Any:
+    """Return the labels of all texts, NumPy's (texts,), int64 or, for regression, float32; None if there are none.
 
     A class is given by its name in the checkpoint, as predictions print it, or by its index.
 
@@ -26,7 +25,8 @@ def read_labels(task: str, labels: Sequence[str], config: BertConfig, texts: int
         raise InputError(f"--label has no meaning for {task}; there it is {', '.join(_READERS)}")
     if len(labels) != texts:
         raise InputError(f"--label was given {len(labels)} times for {texts} texts; pass one for each")
-    return torch.tensor([_READERS[task](label, config) for label in labels])
+    read = [_READERS[task](label, config) for label in labels]
+    return np.array(read, np.float32 if any(isinstance(label, float) for label in read) else np.int64)
 
 
 def _class_or_number(label: str, config: BertConfig) -> float:

@@ -13,10 +13,10 @@ from .screen import make_console, print_line
 __all__ = ["as_json", "print_notes", "print_output"]
 
 
-def print_output(output: ModelOutput, predictions: Sequence[str]) -> None:
-    """Print an output for people."""
+def print_output(output: ModelOutput, predictions: Sequence[str], loss: float | None = None) -> None:
+    """Print an output for people, with the loss that was computed beside it, if any."""
     make_console().print(table(output))
-    losses = _losses(output)
+    losses = _losses(output, loss)
     if losses:
         print_line("loss " + ", ".join(f"{loss:.4f}" for loss in losses))
     for line in predictions:
@@ -29,9 +29,9 @@ def print_notes(notes: Mapping[str, str]) -> None:
         print_line(f"note {name}: {text}")
 
 
-def as_json(output: ModelOutput, predictions: Sequence[str]) -> dict[str, Any]:
+def as_json(output: ModelOutput, predictions: Sequence[str], loss: float | None = None) -> dict[str, Any]:
     """Return an output for programs: class, fields, loss and predictions."""
-    losses = _losses(output)
+    losses = _losses(output, loss)
     return {
         "class": type(output).__name__,
         "fields": {name: {"value": text, "axes": axes} for name, text, axes in _rows(output)},
@@ -40,10 +40,12 @@ def as_json(output: ModelOutput, predictions: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _losses(output: ModelOutput) -> list[float]:
-    """Return the losses: one, one for each part of a concatenated batch, or unreduced ones."""
+def _losses(output: ModelOutput, beside: float | None) -> list[float]:
+    """Return the losses: one, one for each part of a concatenated batch, or unreduced ones; else that beside it."""
     loss = output.get("loss")
-    return [] if loss is None else [float(value) for value in get_backend(loss).numpy(loss).reshape(-1)]
+    if loss is None:
+        return [] if beside is None else [beside]
+    return [float(value) for value in get_backend(loss).numpy(loss).reshape(-1)]
 
 
 def _rows(output: ModelOutput) -> list[tuple[str, str, str]]:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ..errors import CheckpointNotFoundError, InputError, MissingDependencyError
+from ..errors import CheckpointNotFoundError, InputError
 from ..files.atomic import refuse_other_kinds
 from ..files.outputs import save
 from .report import as_json, print_output
 from .screen import print_json
 from .texts import read_lines
+from .wings import FrameworkName
 
 __all__ = ["Task", "run"]
 
@@ -53,28 +54,28 @@ def run(
     save_to: Annotated[
         Path | None, typer.Option("--save", help="Also write the output to this safetensors file.")
     ] = None,
+    framework: Annotated[FrameworkName, typer.Option(help="What the model runs in.")] = FrameworkName.TORCH,
 ) -> None:
     """Run texts through a model and print what it returns: class, fields, loss and predictions.
 
     Many texts are run in batches, those of like lengths together; what is printed and saved is in the texts' order.
     """
-    try:
-        from . import tasks
-    except ImportError as error:
-        raise MissingDependencyError(f"running a model needs modeloutputs[torch] ({error})") from None
+    from . import tasks  # slow to import
+
     texts, pairs = _read_texts(text or [], text_pair or [], file)
     _check_max_length(max_length)
     if save_to is not None:
         _check_target(save_to)
     flags = {"output_hidden_states": hidden_states, "output_attentions": attentions}
     asked = tasks.Asked(task.value, texts, pairs, label or [], max_length, flags, keep_values=save_to is not None)
-    output, predictions = tasks.run_task(model, asked)
+    answer = tasks.run_task(model, asked, framework)
     if save_to is not None:
-        save(output, save_to, notes={"predictions": json.dumps(predictions)})
+        noted = {} if answer.loss is None else {"loss": json.dumps(answer.loss)}
+        save(answer.output, save_to, notes={"predictions": json.dumps(answer.predictions), **noted})
     if in_json:
-        print_json(as_json(output, predictions))
+        print_json(as_json(*answer))
     else:
-        print_output(output, predictions)
+        print_output(*answer)
 
 
 def _check_max_length(max_length: int | None) -> None:
