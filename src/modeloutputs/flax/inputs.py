@@ -54,7 +54,9 @@ def check_mask(mask: Any, rows: int, length: int, heads: int, room: int | None =
 
 def can_compile(*trees: Any) -> bool:
     """Return whether a call is outside a trace, and its leaves are arrays: objects of users' own may not be."""
-    kinds = {type(leaf): leaf for leaf in jax.tree.leaves(trees)}  # hundreds of leaves, of two or three types
+    kinds: dict[Any, Any] = {
+        type(leaf): leaf for leaf in jax.tree.leaves(trees)
+    }  # hundreds of leaves, of two or three types
     return all(isinstance(leaf, _ARRAYS) and not is_traced(leaf) for leaf in kinds.values())
 
 
