@@ -323,7 +323,7 @@ class CrossAttention(Attention):
         (query,) = self.project(hidden, projections[:1])
         key, value = self._encoder_key_value(context, projections[1:], flags)
         bias = bias_of(context.encoder_mask, None, key.shape[2], query.dtype)
-        return self._attend(query, key, value, bias, context._replace(head_mask=None), flags)
+        return self._attend(query, key, value, bias, context, flags)
 
     def _encoder_key_value(
         self, context: AttentionContext, projections: list[tuple[str, int]], flags: CallFlags

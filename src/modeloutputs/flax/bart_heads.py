@@ -16,7 +16,7 @@ from .calls import Arrays, as_requested, state_at
 from .dropout import Dropout
 from .inputs import has_values
 from .layers import Layout
-from .libraries import initializers, jnp
+from .libraries import initializers, jax, jnp
 from .outputs import (
     FlaxCausalLMOutputWithCrossAttentions,
     FlaxSeq2SeqLMOutput,
@@ -120,7 +120,9 @@ class FlaxBartForConditionalGenerationModule(_BartHeadModule):
         else:
             head: Any = self.lm_head
             logits = head(hidden)
-        return {"logits": logits + jnp.asarray(self.final_logits_bias, logits.dtype)}
+        # No parameter to train: PyTorch's model has it as a buffer.
+        bias = jax.lax.stop_gradient(jnp.asarray(self.final_logits_bias, logits.dtype))
+        return {"logits": logits + bias}
 
     def decode(self, *inputs: Any, return_dict: bool = True, **options: Any) -> Any:
         """Return scores of the decoder's positions, a FlaxCausalLMOutputWithCrossAttentions."""
