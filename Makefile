@@ -36,7 +36,7 @@ parity: $(VENV)/.dev  ## The table of differences from transformers
 	@$(BIN)/python -m tests.parity.table
 
 bench: $(VENV)/.bench  ## All benchmarks, each a table of ratios
-	@for name in products container batch imports load forward decode native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in products container batch imports load forward decode flax_models native; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 fuzz: $(VENV)/.dev  ## 20,000 damaged files, of which none may raise an error that is not the library's
 	@$(BIN)/python benchmarks/fuzz.py --mutations 20000
