@@ -103,3 +103,14 @@ def test_a_note_that_is_none_of_ours_is_no_prediction(tmp_path: Path):
     save(custom(), tmp_path / "file", notes={"predictions": "not JSON"})
     assert_shows_custom(show(tmp_path / "file"))
     assert json.loads("\n".join(show(tmp_path / "file", "--json")))["predictions"] == []
+
+
+def test_a_loss_noted_beside_the_output_is_shown_as_one(tmp_path: Path):
+    save(custom(), tmp_path / "file", notes={"loss": "0.25", "author": "me"})
+    assert show(tmp_path / "file")[-2:] == ["loss 0.2500", "note author: me"]
+    assert json.loads("\n".join(show(tmp_path / "file", "--json")))["loss"] == 0.25
+    for other in ("high", "[1]"):
+        save(custom(), tmp_path / "file", notes={"loss": other})
+        assert show(tmp_path / "file")[-1] == f"note loss: {other}"
+    save([custom()], tmp_path / "file", notes={"loss": "0.25"})
+    assert show(tmp_path / "file")[-1] == "note loss: 0.25"

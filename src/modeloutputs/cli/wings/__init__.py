@@ -108,11 +108,11 @@ def load_wing(name: FrameworkName) -> Wing:
         MissingDependencyError: it is not installed.
     """
     try:
-        if name is FrameworkName.TORCH:
+        if name == FrameworkName.TORCH:
             from . import torch
 
             return torch
-        if name is FrameworkName.FLAX:
+        if name == FrameworkName.FLAX:
             from . import flax
 
             return flax
