@@ -47,7 +47,7 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="Stop after this text; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     framework: Annotated[
-        FrameworkName, typer.Option(help="What the model runs in. Seeds draw other texts in another.")
+        FrameworkName, typer.Option(help="What the model runs in; a seed draws another text in each.")
     ] = FrameworkName.TORCH,
 ) -> None:
     """Print prompts with their continuations; that of a single prompt is streamed.
