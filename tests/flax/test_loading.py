@@ -131,7 +131,7 @@ def test_quantised_weights_are_refused(tmp_path: Path):
 def test_pickled_weights_without_pytorch_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copy(Path(models(NAME)[2]) / "config.json", tmp_path / "config.json")
     (tmp_path / "pytorch_model.bin").touch()
-    for name in ("modeloutputs.torch", "modeloutputs.torch.weights", "torch"):
+    for name in ("modeloutputs.pickled", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match=r"weights as pytorch_model.bin alone, .* modeloutputs\[torch\]"):

@@ -85,13 +85,13 @@ def _read_pickled(folder: Path, variant: str | None) -> dict[str, Stored]:
     if found is None:
         raise CheckpointNotFoundError(describe_missing_weights(folder, variant, also=("flax_model.msgpack",)))
     try:
-        from ..torch import weights
-    except MissingDependencyError:
+        from ..pickled import read_pickled
+    except ImportError:
         raise MissingDependencyError(
             f"{str(folder)!r} has its weights as {found} alone, which only PyTorch can read; install "
             "modeloutputs[torch], or save the checkpoint as safetensors where that is installed"
         ) from None
-    return {name: _Held(tensor) for name, tensor in weights.open_weights(folder, variant).items()}
+    return {name: _Held(tensor) for name, tensor in read_pickled(folder, variant)}
 
 
 # -- into trees -----------------------------------------------------------------------------------------------------

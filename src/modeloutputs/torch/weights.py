@@ -1,22 +1,20 @@
 """Moves weights between checkpoint files and modules, which have the same names for them."""
 
-import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..architectures.weights import WeightNames, check_whole, describe_shapes
 from ..arrays.dtypes import SAFETENSORS_DTYPES
-from ..errors import CheckpointError, CheckpointNotFoundError, FileFormatError, first_line
-from ..files.checkpoints import map_checkpoint, read_index, shard_paths, variant_name
-from ..files.folders import describe_missing_weights
-from ..files.git_lfs import check_not_lfs_pointer
+from ..errors import CheckpointError, FileFormatError
+from ..files.checkpoints import map_checkpoint
 from ..files.safetensors import MappedTensor
 from ..files.weights import canonical_name, match_names
+from ..pickled import read_pickled
 
 __all__ = [
     "Imported",
@@ -59,7 +57,7 @@ def open_weights(folder: Path, variant: str | None = None) -> WeightSource:
     mapped = map_checkpoint(folder, variant)
     if mapped is not None:
         return {name: _view(tensor) for name, tensor in mapped.items()}
-    return dict(_read_pickled(folder, variant))
+    return dict(read_pickled(folder, variant))
 
 
 def _view(mapped: MappedTensor) -> Tensor:
@@ -70,54 +68,6 @@ def _view(mapped: MappedTensor) -> Tensor:
     if not mapped.nbytes:
         return torch.empty(mapped.shape, dtype=dtype, device="cpu")
     return torch.frombuffer(mapped.buffer(), dtype=torch.uint8).view(dtype).view(mapped.shape)
-
-
-def _read_pickled(folder: Path, variant: str | None) -> Iterator[tuple[str, Tensor]]:
-    names = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-    single, index = (folder / variant_name(name, variant) for name in names)
-    if single.is_file():
-        paths: Iterable[Path] = [single]
-    elif index.is_file():
-        paths = shard_paths(folder, read_index(index)).values()
-    else:
-        raise CheckpointNotFoundError(describe_missing_weights(folder, variant))
-    storages: set[int] = set()
-    for path in paths:
-        for name, tensor in _load_tensors(path).items():
-            # Tensors of one storage, as tied weights are saved, would train each other's parameters.
-            yield name, tensor.clone() if tensor.untyped_storage().data_ptr() in storages else tensor
-            storages.add(tensor.untyped_storage().data_ptr())
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  # a corrupt pickle raises whatever its opcodes come across
-        check_not_lfs_pointer(path)
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else first_line(error)
-        raise FileFormatError(
-            f"{str(path)!r} is corrupt or holds more than tensors, and was not run: {reason}"
-        ) from None
-    found = next((inner for inner in _candidates(content) if _is_state_dict(inner)), None)
-    if found is None:
-        kind = type(content).__name__
-        raise FileFormatError(f"{str(path)!r} should map names to tensors, and holds something else, a {kind}")
-    return found
-
-
-def _candidates(content: Any) -> Iterator[Any]:
-    """Yield what was saved, and what training loops call the state dict in what they save."""
-    yield content
-    if isinstance(content, dict):
-        saved = cast("dict[Any, Any]", content)
-        yield from (saved[name] for name in ("state_dict", "model_state_dict", "model", "module") if name in saved)
-
-
-def _is_state_dict(content: Any) -> TypeGuard[dict[str, Tensor]]:
-    return isinstance(content, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in cast("dict[Any, Any]", content).items()
-    )
 
 
 # -- into and out of a module ---------------------------------------------------------------------------------------
