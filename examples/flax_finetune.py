@@ -81,7 +81,8 @@ def main(steps: int = 250) -> float:
     state, keys = jax_utils.replicate(state), jax.random.split(jax.random.PRNGKey(1), jax.local_device_count())
     step = jax.pmap(train_step, axis_name="batch", donate_argnums=(0,))
     for batch in track(batches(steps, seed=1), "training", total=steps, console=console, transient=True):
-        state, _, keys = step(state, shard(batch), keys)
+        state, loss, keys = step(state, shard(batch), keys)
+        loss.block_until_ready()  # devices that share few cores wait for each other for ever if steps overlap
     params = jax.device_get(jax_utils.unreplicate(state.params))
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder, params=params)
