@@ -54,6 +54,7 @@ class FlaxPreTrainedModel(FlaxGenerationMixin, Generic[ConfigType]):
     weight_names: ClassVar[WeightNames]
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
+    framework: ClassVar[str] = "flax"
     unties: ClassVar[Mapping[TreePath, TreePath]] = {}
     """Kernels that transformers 4 has whatever `tie_word_embeddings` says, and the tables that they then repeat."""
 
