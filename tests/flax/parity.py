@@ -112,7 +112,7 @@ def full_mask(case: Case) -> float | None:
         return None  # of several choices a mask is (rows, choices, length)
     places = np.arange(LENGTH)
     near = np.abs(places[:, None] - places - 0.5) < 1
-    mask = np.broadcast_to((near | (places == 0)).astype(np.int64), (ROWS, LENGTH, LENGTH))
+    mask = np.tile((near | (places == 0)).astype(np.int64), (ROWS, 1, 1))
     given = {**tokens(case), "attention_mask": mask}
     if case.is_seq2seq:
         given = {**tokens(case), "decoder_input_ids": inputs(case)["input_ids"], "decoder_attention_mask": mask}
@@ -276,15 +276,21 @@ def main() -> int:
     table = Table("class", box=None, pad_edge=False)
     for heading in COLUMNS:
         table.add_column(heading, justify="right")
-    measured = [row for case in track(CASES, console=console, transient=True) for row in rows([case])]
+    measured = [row for case in track(CASES, "", console=console, transient=True) for row in rows([case])]
     for case, found in measured:
         table.add_row(case.name, *("-" if value is None else f"{value:.1e}" for value in found))
     console.print(table)
+    generated = {name: test_original.generation_difference(name) for name in record_original.GENERATIONS}
+    same = len(generated.keys() - test_original.OTHER_BEAMS)
     real = real_weights()
     worst = max(value for _, found in measured for value in found if value is not None)
     console.print(f"\nlargest: {worst:.1e} (at most {NEAR:.0e})")
     console.print(f"FlaxBertModel with the weights of MiniLM: {real:.1e} (at most {NEAR_FOR_REAL_WEIGHTS:.0e})")
-    return int(worst > NEAR or real > NEAR_FOR_REAL_WEIGHTS)
+    console.print(
+        f"generate: in {same} of {len(generated)} calls the sequences of transformers 4.53.3, and in all of them the "
+        f"scores of those that both return: {max(generated.values()):.1e} (at most {NEAR:.0e})"
+    )
+    return int(max(worst, *generated.values()) > NEAR or real > NEAR_FOR_REAL_WEIGHTS)
 
 
 if __name__ == "__main__":
