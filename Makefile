@@ -13,8 +13,9 @@ help:  ## List these commands
 demo: $(VENV)/.demo  ## The page's example and sentence similarities, on a real model
 	@$(BIN)/python examples/demo.py
 
+# Bytecode is written even where the environment says not to: else each process that a test starts compiles all anew.
 test: $(VENV)/.dev  ## The whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 cells: $(VENV)/.dev  ## The suite with each Python found, all frameworks, each alone, and none: a table
 	@$(BIN)/python -m tests.cells -n 2
