@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .support.xla import compile_soon
+
 HIDING = Path(__file__).parent / "support" / "without"
 
 # By framework, what would not be installed either: parts of it, and what is built on it.
@@ -33,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["MODELOUTPUTS_WITHOUT"] = ",".join(package for name in names for package in PACKAGES[name])
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDING), os.environ.get("PYTHONPATH")]))
         runpy.run_path(str(HIDING / "sitecustomize.py"))
+    compile_soon()
     # PyTorch's compiler imports Triton where it is installed. TensorFlow's copy of LLVM, if it is loaded before that,
     # makes the import end the process.
     with contextlib.suppress(ImportError):
