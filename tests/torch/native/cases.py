@@ -58,6 +58,40 @@ def shared_model(name: str) -> Any:
     return BY_NAME[name].model()
 
 
+_BODIES = ("bert", "transformer", "model")
+"""What a model with a head calls its model without."""
+_LABELS = ("id2label", "label2id", "num_labels", "problem_type", "architectures")
+
+
+@cache
+def _first_with_body() -> dict[Any, str]:
+    """Return the first head of each body, by what decides what it computes: classes, sizes, settings, inputs."""
+    first: dict[Any, str] = {}
+    for head in NATIVE_HEADS:
+        first.setdefault(_body_of(head.name), head.name)
+    return first
+
+
+@cache
+def _body_of(head_name: str) -> Any:
+    model = shared_model(head_name)
+    name = next((name for name, _ in model.named_children() if name in _BODIES), "")
+    settings = {name: value for name, value in model.config.to_dict().items() if name not in _LABELS}
+    return repr(model.get_submodule(name)), repr(settings), tuple(arguments(BY_NAME[head_name]))
+
+
+def swept_modules(head: Head) -> list[str]:
+    """Return the names of the modules to change one at a time, none of them a model's own.
+
+    Within a body they are those of one head alone: heads share its code, and there are 33 of them. Tests that watch all
+    modules at once do so in every head.
+    """
+    names = [name for name, _ in shared_model(head.name).named_modules() if name]
+    if _first_with_body()[_body_of(head.name)] == head.name:
+        return names
+    return [name for name in names if name.partition(".")[0] not in _BODIES or name in _BODIES]
+
+
 def arguments(head: Head, rows: int = 2, length: int = 5) -> dict[str, Any]:
     """Return token ids and, where the head attends to an encoder, its states."""
     rows = 2 * rows if head.has_choices else rows

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from ...support.needs import needs
 from ..generating import GENERATORS, Generator
 from ..tiny import Head
-from .cases import BY_NAME, NATIVE_HEADS, arguments, computed, native_peer, numbers
+from .cases import BY_NAME, NATIVE_HEADS, arguments, computed, native_peer, numbers, swept_modules
 from .sweep import modules_of, noise, uses
 
 every_head = pytest.mark.parametrize("head", NATIVE_HEADS, ids=[head.name for head in NATIVE_HEADS])
@@ -103,9 +103,7 @@ def _replaceable(name: str) -> bool:
 def test_any_module_may_be_wrapped_in_one_that_only_calls_it(head: Head) -> None:
     model = head.model()
     plain = computed(model, head)
-    for name in modules_of(model):
-        if not _replaceable(name):
-            continue
+    for name in filter(_replaceable, swept_modules(head)):
         wrapper = Forwarding(model.get_submodule(name))
         inner = replace(model, name, wrapper)
         torch.testing.assert_close(computed(model, head), plain, rtol=0, atol=1e-5, msg=name)
