@@ -3,6 +3,7 @@
 # ruff: noqa: E402  # what is imported below needs what may be absent
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +397,8 @@ def test_outputs_move_between_devices_and_host():
 @pytest.fixture(scope="module")
 def on_two_devices() -> dict[str, Any]:
     """What `jax_devices` returned, by function, and what `score` returns on one device."""
-    return json.loads(python("-m", f"{__package__}.jax_devices", XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    return json.loads(python("-m", f"{__package__}.jax_devices", XLA_FLAGS=flags))
 
 
 def held_on_two_devices(printed: dict[str, Any], function: str, **more: Any) -> None:
