@@ -18,6 +18,7 @@ from jax import export, lax
 from modeloutputs import ModelOutput
 from modeloutputs.flax import outputs
 
+from ..support.once import made_once
 from ..support.processes import python
 from ..support.random_outputs import class_named, full
 from .jax_models import STATES, WEIGHT, WIDTH, Scored, close, normal, partly, score, twice, weight_gradient
@@ -395,10 +396,14 @@ def test_outputs_move_between_devices_and_host():
 
 
 @pytest.fixture(scope="module")
-def on_two_devices() -> dict[str, Any]:
+def on_two_devices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `jax_devices` returned, by function, and what `score` returns on one device."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    return json.loads(python("-m", f"{__package__}.jax_devices", XLA_FLAGS=flags))
+
+    def write(folder: Path) -> None:
+        (folder / "printed.json").write_text(python("-m", f"{__package__}.jax_devices", XLA_FLAGS=flags))
+
+    return json.loads((made_once(tmp_path_factory, "two devices", write) / "printed.json").read_text())
 
 
 def held_on_two_devices(printed: dict[str, Any], function: str, **more: Any) -> None:

@@ -3,6 +3,7 @@
 
 import functools
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modeloutputs import ModelOutput
 from modeloutputs.tensorflow import outputs
 
 from ..support.needs import needs_jax, needs_torch
+from ..support.once import made_once
 from ..support.random_outputs import full
 from .marks import machinery
 from .tensorflow_keras import (
@@ -517,9 +519,19 @@ def test_an_exported_model_returns_flat_fields(models: dict[str, Any], tmp_path:
 
 
 @pytest.fixture(scope="module")
-def jax() -> dict[str, Any]:
+def jax(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tasks = ["training"] if importlib.util.find_spec("torch") is None else ["training", "trees"]
-    return run("tensorflow_keras_process", *tasks, KERAS_BACKEND="jax")
+    return in_keras_with("jax", tmp_path_factory, *tasks)
+
+
+def in_keras_with(backend: str, factory: pytest.TempPathFactory, *tasks: str) -> dict[str, Any]:
+    """What a process of its own finds with another of Keras' backends."""
+
+    def write(folder: Path) -> None:
+        found = run("tensorflow_keras_process", *tasks, KERAS_BACKEND=backend)
+        (folder / "found.json").write_text(json.dumps(found))
+
+    return json.loads((made_once(factory, f"keras-{backend}", write) / "found.json").read_text())
 
 
 @functools.cache
@@ -568,8 +580,8 @@ def test_keras_with_pytorch_trains_and_predicts(states: str, layers: tuple[int, 
 
 
 @pytest.fixture(scope="module")
-def torch() -> dict[str, Any]:
-    return run("tensorflow_keras_process", "training", KERAS_BACKEND="torch")
+def torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return in_keras_with("torch", tmp_path_factory, "training")
 
 
 @needs_torch

@@ -21,6 +21,7 @@ from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import BaseModelOutput, CausalLMOutputWithPast
 
 from ..support.compare import assert_same
+from ..support.once import made_once
 from .marks import machinery
 from .torch_models import WIDTH, filled, finish, normal, scorer, start
 from .torch_processes import ROWS, output_of, scored
@@ -102,9 +103,8 @@ def test_data_parallel_scatters_outputs_that_are_inputs():
 @pytest.fixture(scope="module")
 def arrived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What arrived from other processes."""
-    file = tmp_path_factory.mktemp("processes") / "arrived.pt"
-    finish(start("torch_processes", file))
-    return torch.load(file, weights_only=False)
+    folder = made_once(tmp_path_factory, "arrived", lambda folder: finish(start("torch_processes", folder / "all.pt")))
+    return torch.load(folder / "all.pt", weights_only=False)
 
 
 @machinery("queues between processes")

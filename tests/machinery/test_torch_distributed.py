@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_structure
 from modeloutputs.torch.cache import Cache
 from modeloutputs.torch.outputs import CausalLMOutputWithPast
 
+from ..support.once import made_once
 from .marks import machinery
 from .torch_models import finish, start
 from .torch_ranks import LENGTH, OBJECTIVES, RANKS, ROWS, WHOLE, WRAPPERS, Trained, batch, train
@@ -27,8 +28,11 @@ every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What each process wrote down."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    finish(*(start("torch_ranks", rank, folder) for rank in range(RANKS)))
+
+    def run(folder: Path) -> None:
+        finish(*(start("torch_ranks", rank, folder) for rank in range(RANKS)))
+
+    folder = made_once(tmp_path_factory, "ranks", run)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from ...support.needs import needs
+from ...support.once import made_once
 from ...support.processes import ROOT
 from .cases import BY_NAME, NATIVE_HEADS, arguments, computed
 from .fsdp_ranks import HEADS as SHARDED
@@ -240,14 +241,17 @@ def test_safetensors_saves_and_loads_models(head: Any, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what each of two processes did with models sharded by layer class."""
-    folder = tmp_path_factory.mktemp("fsdp")
     command = [sys.executable, "-m", "tests.torch.native.fsdp_ranks"]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        for rank in range(RANKS)
-    ]
-    errors = [process.communicate(timeout=240)[1] for process in processes]
-    assert not any(process.returncode for process in processes), errors
+
+    def run(folder: Path) -> None:
+        processes = [
+            subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            for rank in range(RANKS)
+        ]
+        errors = [process.communicate(timeout=240)[1] for process in processes]
+        assert not any(process.returncode for process in processes), errors
+
+    folder = made_once(tmp_path_factory, "fsdp", run)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
 
 
